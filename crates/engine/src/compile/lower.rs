@@ -1,0 +1,204 @@
+//! Calls on a checked tape.
+
+use geartrain_kernels::{Arg, Instr, Memory, Region, Routine, Tape, TapeBuilder, TapeError, TileFn, View};
+
+use crate::compile::fuse::Unit;
+use crate::compile::layout::Value;
+use crate::compile::plan::{self, Plan};
+use crate::ir::graph::{Inner, Source};
+use crate::ir::op::Kernel;
+use crate::ir::types::{Data, Shape};
+use crate::run::batch;
+use crate::run::program::Options;
+use crate::state::State;
+
+/// One call before it goes on the tape.
+struct Call {
+    /// Nodes it computes.
+    nodes: Vec<usize>,
+    routine: Routine,
+    outs: Vec<View>,
+    ins: Vec<View>,
+}
+
+/// The tape and, by the tag of a call, the nodes it computes.
+pub fn lower(
+    g: &Inner,
+    values: &[Value],
+    plan: &Plan,
+    state: &State,
+    options: Options,
+) -> Result<(Tape, Vec<Vec<usize>>), TapeError> {
+    let constants = constants(g, plan);
+    let mut sizes = vec![plan.arena, batch::layout(&g.inputs).1, constants.len()];
+    sizes.extend(state.regions().iter().map(Memory::len));
+    let mut builder = TapeBuilder::new(options.isa, options.threads, &sizes);
+    let lowering = Lowering { g, values, plan };
+    let mut tags = Vec::new();
+    let (before, after) = plan.units.split_at(plan.before_guard);
+    let last = plan::last_reads(g, values, &plan.units, plan.before_guard, &plan.late);
+    lowering.push(&mut builder, &mut tags, before.iter().flat_map(|unit| lowering.calls(unit, &last)).collect())?;
+    if !g.updates.is_empty() || !g.guards.is_empty() {
+        let guards: Vec<View> = g.guards.iter().map(|(_, id)| lowering.view(id.index())).collect();
+        builder.guard(&guards)?;
+    }
+    let mut calls: Vec<Call> = after.iter().flat_map(|unit| lowering.calls(unit, &last)).collect();
+    for (node, entry) in &plan.late {
+        let Some((place, entry)) = state.place(&g.entries[*entry].name) else { continue };
+        let to = View::contiguous(entry.ty.dtype, Region::state(place.region), place.offset, entry.ty.shape);
+        calls.push(copy(vec![*node], to, lowering.view(*node)));
+    }
+    lowering.push(&mut builder, &mut tags, calls)?;
+    Ok((builder.finish(constants)?, tags))
+}
+
+struct Lowering<'a> {
+    g: &'a Inner,
+    values: &'a [Value],
+    plan: &'a Plan,
+}
+
+impl Lowering<'_> {
+    /// Where the elements of a node are.
+    fn view(&self, node: usize) -> View {
+        locate(self.values, self.plan, node)
+    }
+
+    /// The calls of one unit: one, and copies of inputs that the routine cannot read as they stand.
+    fn calls(&self, unit: &Unit, last: &[Option<usize>]) -> Vec<Call> {
+        match unit {
+            Unit::Tiles(nodes) => vec![self.tiles(nodes, plan::stored(unit, last))],
+            Unit::Copy(node) => {
+                let from = self.view(self.g.nodes[*node].inputs()[0].index());
+                let to = View { shape: from.shape, strides: from.shape.strides(), ..self.view(*node) };
+                vec![copy(vec![*node], to, from)]
+            }
+            Unit::Call(node) => {
+                let x = self.g.nodes[*node].inputs();
+                let types: Vec<_> = x.iter().map(|x| self.g.nodes[x.index()].ty).collect();
+                let Source::Apply(op, _) = &self.g.nodes[*node].source else { return Vec::new() };
+                let Kernel::Call(routine) = op.kernel(&types) else { return Vec::new() };
+                let ins = x.iter().map(|x| self.view(x.index())).collect();
+                vec![Call { nodes: vec![*node], routine, outs: vec![self.view(*node)], ins }]
+            }
+        }
+    }
+
+    fn tiles(&self, nodes: &[usize], stored: Vec<usize>) -> Call {
+        let mut ins: Vec<View> = Vec::new();
+        let mut instrs = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            let x = self.g.nodes[*node].inputs();
+            let arg = |x: usize| match nodes.iter().position(|n| *n == x) {
+                Some(i) => Arg::Value(i),
+                None => {
+                    let view = self.view(x);
+                    Arg::Input(ins.iter().position(|v| *v == view).unwrap_or_else(|| {
+                        ins.push(view);
+                        ins.len() - 1
+                    }))
+                }
+            };
+            let args = x.iter().map(|x| x.index()).map(arg).collect();
+            let types: Vec<_> = x.iter().map(|x| self.g.nodes[x.index()].ty).collect();
+            if let Source::Apply(op, _) = &self.g.nodes[*node].source {
+                if let Kernel::Tile(tile) = op.kernel(&types) {
+                    instrs.push(Instr { tile, args });
+                }
+            }
+        }
+        let results = stored.iter().filter_map(|n| nodes.iter().position(|m| m == n)).collect();
+        let outs = stored.iter().map(|n| self.view(*n)).collect();
+        Call { nodes: nodes.to_vec(), routine: Routine::Tiles { instrs, results }, outs, ins }
+    }
+
+    /// Puts calls on the tape, neighbours joined.
+    fn push(&self, builder: &mut TapeBuilder, tags: &mut Vec<Vec<usize>>, calls: Vec<Call>) -> Result<(), TapeError> {
+        let mut joined: Vec<Call> = Vec::with_capacity(calls.len());
+        for call in calls {
+            match joined.last_mut().and_then(|before| join(before, &call)) {
+                Some(()) => {}
+                None => joined.push(call),
+            }
+        }
+        for call in joined {
+            builder.push(tags.len(), &call.routine, &call.outs, &call.ins)?;
+            tags.push(call.nodes);
+        }
+        Ok(())
+    }
+}
+
+/// Where the elements of a node are.
+pub fn locate(values: &[Value], plan: &Plan, node: usize) -> View {
+    let Value { base, view, .. } = values[node];
+    let (region, offset) = plan.homes[base].unwrap_or((Region::ARENA, 0));
+    View { region, offset: view.offset + offset, ..view }
+}
+
+fn copy(nodes: Vec<usize>, to: View, from: View) -> Call {
+    let instrs = vec![Instr { tile: TileFn::copy(to.dtype), args: vec![Arg::Input(0)] }];
+    Call { nodes, routine: Routine::Tiles { instrs, results: vec![0] }, outs: vec![to], ins: vec![from] }
+}
+
+/// Elements that may lie between neighbours: the padding of a state's entries.
+const GAP: usize = 16;
+
+/// Makes `before` do the work of `next` too, if both are the same chain on neighbouring memory: the update of a whole
+/// group of parameters becomes one pass. The padding between entries is computed along, and never read.
+fn join(before: &mut Call, next: &Call) -> Option<()> {
+    let (Routine::Tiles { instrs: a, results: ra }, Routine::Tiles { instrs: b, results: rb }) =
+        (&before.routine, &next.routine)
+    else {
+        return None;
+    };
+    if a != b || ra != rb || before.ins.len() != next.ins.len() || before.outs.is_empty() {
+        return None;
+    }
+    let state = |v: &View| v.region >= Region::state(0);
+    if !before.outs.iter().chain(&next.outs).all(state) {
+        return None;
+    }
+    let count = before.outs[0].shape.count();
+    let distance = next.outs[0].offset.checked_sub(before.outs[0].offset)?;
+    if distance < count || distance >= count + GAP {
+        return None;
+    }
+    let everywhere = |v: &View| v.strides[..v.shape.rank()].iter().all(|s| *s == 0);
+    let flat = |v: &View| v.is_contiguous();
+    let follows = |a: &View, b: &View| {
+        flat(a) && flat(b) && (a.dtype, a.region) == (b.dtype, b.region) && a.offset + distance == b.offset
+    };
+    let scalar = |a: &View, b: &View| {
+        everywhere(a) && everywhere(b) && (a.dtype, a.region, a.offset) == (b.dtype, b.region, b.offset)
+    };
+    let pairs = || before.ins.iter().zip(&next.ins);
+    let fits = before.outs.iter().zip(&next.outs).all(|(a, b)| follows(a, b))
+        && pairs().all(|(a, b)| follows(a, b) || scalar(a, b));
+    if !fits {
+        return None;
+    }
+    let shape = Shape::from([distance + next.outs[0].shape.count()]);
+    let kinds: Vec<bool> = pairs().map(|(a, b)| follows(a, b)).collect();
+    let widen = |v: &View, flat: bool| match flat {
+        true => View::contiguous(v.dtype, v.region, v.offset, shape),
+        false => View { shape, strides: [0; geartrain_kernels::MAX_RANK], ..*v },
+    };
+    before.outs.iter_mut().for_each(|v| *v = widen(v, true));
+    before.ins.iter_mut().zip(kinds).for_each(|(v, flat)| *v = widen(v, flat));
+    before.nodes.extend(&next.nodes);
+    Some(())
+}
+
+fn constants(g: &Inner, plan: &Plan) -> Memory {
+    let mut memory = Memory::zeroed(plan.constants.1);
+    for (node, offset) in &plan.constants.0 {
+        let Source::Constant(tensor) = &g.nodes[*node].source else { continue };
+        match tensor.data() {
+            Data::F32(v) => memory.slice_mut(offset / 4, v.len()).copy_from_slice(v),
+            Data::F64(v) => memory.slice_mut(offset / 8, v.len()).copy_from_slice(v),
+            Data::U32(v) => memory.slice_mut(offset / 4, v.len()).copy_from_slice(v),
+        }
+    }
+    memory
+}

@@ -1,0 +1,81 @@
+//! Functions that are written in other operations and need none of their own.
+
+use std::f64::consts::{FRAC_2_PI, SQRT_2};
+
+use crate::ir::error::Rule;
+use crate::ir::graph::Var;
+
+impl<'g> Var<'g> {
+    /// Its square.
+    #[track_caller]
+    pub fn square(self) -> Var<'g> {
+        self * self
+    }
+
+    /// x · sigmoid(x), also called swish.
+    #[track_caller]
+    pub fn silu(self) -> Var<'g> {
+        self * self.sigmoid()
+    }
+
+    /// The Gaussian error linear unit in its exact form: x / 2 · (1 + erf(x / √2)).
+    #[track_caller]
+    pub fn gelu(self) -> Var<'g> {
+        0.5 * self * (1.0 + (self / SQRT_2).erf())
+    }
+
+    /// The Gaussian error linear unit as GPT-2 approximates it: x / 2 · (1 + tanh(√(2 / π) · (x + 0.044715 · x³))).
+    #[track_caller]
+    pub fn gelu_tanh(self) -> Var<'g> {
+        let u = libm::sqrt(FRAC_2_PI) * (self + 0.044715 * self * self * self);
+        0.5 * self * (1.0 + u.tanh())
+    }
+
+    /// Mean of all elements, a scalar. There must be at least one.
+    #[track_caller]
+    pub fn mean_all(self) -> Var<'g> {
+        match self.shape().count() {
+            0 => self.graph().fail("mean", Rule::new("the mean of no elements is not a number"), vec![self.ty()]),
+            n => self.sum_all() / n as f64,
+        }
+    }
+
+    /// Mean over one axis, which stays with length 1. It must not be empty.
+    #[track_caller]
+    pub fn mean(self, axis: usize) -> Var<'g> {
+        match self.shape().dims().get(axis) {
+            Some(0) => self.graph().fail("mean", Rule::new("the mean of no elements is not a number"), vec![self.ty()]),
+            Some(n) => self.sum(axis) / *n as f64,
+            // The sum says what is wrong.
+            None => self.sum(axis),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::tests::{error, text};
+    use crate::{DType, Graph, Init};
+
+    #[test]
+    fn they_print_as_they_are_written() {
+        let g = Graph::new();
+        let x = g.parameter("x", DType::F32, [4, 3], Init::ZEROS);
+        assert_eq!(text(x.square()), "x * x");
+        assert_eq!(text(x.silu()), "x * sigmoid(x)");
+        assert_eq!(text(x.mean(1)), "x.sum(axis=1, keepdims=True) / 3");
+        assert_eq!(text(x.gelu()), "0.5 * x * (1 + erf(x / 1.4142135381698608))");
+        let u = "0.7978845834732056 * (x + 0.044714998453855515 * x * x * x)";
+        assert_eq!(text(x.gelu_tanh()), format!("0.5 * x * (1 + tanh({u}))"));
+    }
+
+    #[test]
+    fn the_mean_of_nothing_is_refused() {
+        let g = Graph::new();
+        let x = g.input("x", DType::F32, [0, 3]);
+        assert!(x.mean_all().is_poison() && x.mean(0).is_poison());
+        assert_eq!(error(&g), "the mean of no elements is not a number");
+        assert_eq!(x.mean(1).shape(), [0, 1].into());
+        assert!(x.mean(2).is_poison());
+    }
+}

@@ -1,0 +1,281 @@
+//! A compiled step: one tape on one arena, bound to a state's layout.
+
+use geartrain_kernels::{Region, StateRef, Tape, View, isa::Isa};
+
+use crate::compile::{self, Pass, fuse, layout, lower, plan, simplify};
+use crate::ir::error::{GraphError, OpError, Rule};
+use crate::ir::graph::{Graph, Inner, Node, NodeId, Source};
+use crate::ir::op::Kind;
+use crate::ir::types::{DType, Data, Tensor};
+use crate::ops::layout::{Copy, each_index};
+use crate::run::batch::Batch;
+use crate::state::State;
+
+/// How to compile. Neither choice changes a bit of any result.
+#[derive(Clone, std::marker::Copy, Debug)]
+pub struct Options {
+    /// Workers.
+    pub threads: usize,
+    /// Vector instructions.
+    pub isa: Isa,
+}
+
+impl Default for Options {
+    /// All cores and the fastest instructions of this CPU.
+    fn default() -> Options {
+        Options { threads: std::thread::available_parallelism().map_or(1, |n| n.get()), isa: Isa::best() }
+    }
+}
+
+/// Why a run failed. The state is untouched.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum RunError {
+    /// A guarded value was not finite.
+    #[error("{name} is {value}")]
+    NonFinite {
+        /// The guard's name.
+        name: String,
+        /// NaN or an infinity.
+        value: f64,
+    },
+    /// An index was out of range.
+    #[error("{op}: index {value} at element {row} is out of range, there are {limit} rows")]
+    Index {
+        /// The operation, with its layer path.
+        op: String,
+        /// Position of the index.
+        row: usize,
+        /// The index.
+        value: u32,
+        /// How many rows exist.
+        limit: usize,
+    },
+    /// The state or the batch is not the one the program was compiled for.
+    #[error("{0}")]
+    Layout(String),
+}
+
+/// What a program costs, known before its first run.
+#[derive(Clone, std::marker::Copy, Debug, PartialEq, Eq)]
+pub struct Cost {
+    /// Calls on the tape.
+    pub calls: usize,
+    /// Floating-point operations of one run: 2·m·n·k for matrix products, one an element for other work.
+    pub flops: u64,
+    /// Bytes of the arena: the exact peak of all intermediate values.
+    pub arena_bytes: usize,
+    /// Bytes of the state.
+    pub state_bytes: usize,
+}
+
+/// How a graph is computed: compiled once for one state layout, then run for every step without allocating.
+pub struct Program {
+    tape: Tape,
+    graph: Inner,
+    outputs: Vec<(String, View)>,
+    tags: Vec<Vec<usize>>,
+    layout: u64,
+    cost: Cost,
+}
+
+impl Program {
+    /// Compiles what the outputs, guards and updates of a graph need.
+    ///
+    /// # Errors
+    /// All errors of the graph; an entry that `state` does not have.
+    pub fn compile(graph: &Graph, state: &State, options: Options) -> Result<Program, GraphError> {
+        Program::compile_with(graph, state, options, compile::PASSES)
+    }
+
+    /// As [`Program::compile`] with a list of passes of one's own.
+    pub fn compile_with(
+        graph: &Graph,
+        state: &State,
+        options: Options,
+        passes: &[Pass],
+    ) -> Result<Program, GraphError> {
+        Program::build(&compile::simplified(graph, passes)?, state, options)
+    }
+
+    /// Plans and lowers a graph as it stands.
+    pub(crate) fn build(graph: &Inner, state: &State, options: Options) -> Result<Program, GraphError> {
+        let wrong = |op: &str, what: String| {
+            let location = std::panic::Location::caller();
+            let error = OpError { op: op.to_string(), rule: Rule::new(what), inputs: vec![], path: String::new(), location };
+            GraphError::check(vec![error])
+        };
+        for entry in &graph.entries {
+            match state.place(&entry.name) {
+                None => wrong("state", format!("the state has no entry `{}`", entry.name))?,
+                Some((_, found)) if found.ty != entry.ty => {
+                    wrong("state", format!("entry `{}` is {}, the graph wants {}", entry.name, found.ty, entry.ty))?;
+                }
+                Some(_) => {}
+            }
+        }
+        let g = own_roots(graph);
+        let values = layout::values(&g);
+        let first: Vec<NodeId> = g.outputs.iter().chain(&g.guards).map(|(_, id)| *id).collect();
+        let early = simplify::needed(&g, &first);
+        let all = simplify::needed(&g, &g.roots());
+        let rest: Vec<bool> = all.iter().zip(&early).map(|(all, early)| *all && !*early).collect();
+        let before = fuse::schedule(&g, &values, &early);
+        let after = fuse::schedule(&g, &values, &rest);
+        let plan = plan::plan(&g, &values, before, after, state);
+        let lowered = lower::lower(&g, &values, &plan, state, options);
+        let (tape, tags) = match lowered {
+            Ok(lowered) => lowered,
+            Err(error) => {
+                wrong("compile", error.to_string())?;
+                return Err(GraphError::default());
+            }
+        };
+        let outputs = g.outputs.iter().map(|(n, id)| (n.clone(), lower::locate(&values, &plan, id.index()))).collect();
+        let flops = g.nodes.iter().zip(&all).filter(|(_, all)| **all).map(|(node, _)| flops(&g, node)).sum();
+        let cost = Cost { calls: tape.len(), flops, arena_bytes: plan.arena, state_bytes: state.bytes() };
+        Ok(Program { tape, outputs, tags, layout: state.layout_id(), cost, graph: g })
+    }
+
+    /// A batch of zeros with the inputs of this program.
+    pub fn batch(&self) -> Batch {
+        Batch::new(&self.graph.inputs)
+    }
+
+    /// Runs one step: forward, backward and the updates of the state.
+    ///
+    /// # Errors
+    /// See [`RunError`]; the state is untouched then.
+    pub fn run(&mut self, state: &mut State, batch: &Batch) -> Result<(), RunError> {
+        self.check_layout(state.layout_id())?;
+        let done = self.tape.run(&batch.memory, StateRef::Mut(state.regions_mut()));
+        done.map_err(|error| self.explain(error))
+    }
+
+    /// Runs a program that updates nothing; the state is shared.
+    ///
+    /// # Errors
+    /// See [`RunError`]; a program with updates is refused.
+    pub fn evaluate(&mut self, state: &State, batch: &Batch) -> Result<(), RunError> {
+        self.check_layout(state.layout_id())?;
+        let done = self.tape.run(&batch.memory, StateRef::Shared(state.regions()));
+        done.map_err(|error| self.explain(error))
+    }
+
+    /// An output of the last run that has one element.
+    pub fn scalar(&self, output: &str) -> Option<f64> {
+        let view = self.find(output).filter(|view| view.shape.count() == 1)?;
+        let memory = self.memory(view.region);
+        Some(match view.dtype {
+            DType::F32 => f64::from(memory.slice::<f32>(view.offset, 1)[0]),
+            DType::F64 => memory.slice::<f64>(view.offset, 1)[0],
+            DType::U32 => f64::from(memory.slice::<u32>(view.offset, 1)[0]),
+        })
+    }
+
+    /// An output of the last run.
+    pub fn tensor(&self, output: &str) -> Option<Tensor> {
+        let view = self.find(output)?;
+        let memory = self.memory(view.region);
+        let mut at = Vec::with_capacity(view.shape.count());
+        each_index(view.shape, |index| {
+            at.push(view.offset + index.iter().zip(view.strides).map(|(i, s)| i * s).sum::<usize>());
+        });
+        let data = match view.dtype {
+            DType::F32 => Data::F32(at.iter().map(|i| memory.slice(*i, 1)[0]).collect()),
+            DType::F64 => Data::F64(at.iter().map(|i| memory.slice(*i, 1)[0]).collect()),
+            DType::U32 => Data::U32(at.iter().map(|i| memory.slice(*i, 1)[0]).collect()),
+        };
+        Tensor::new(view.shape, data)
+    }
+
+    /// A row-major f32 output of the last run, where it stands.
+    pub fn f32s(&self, output: &str) -> Option<&[f32]> {
+        let view = self.find(output).filter(|view| view.dtype == DType::F32 && view.is_contiguous())?;
+        Some(self.memory(view.region).slice(view.offset, view.shape.count()))
+    }
+
+    /// What it costs.
+    pub fn cost(&self) -> Cost {
+        self.cost
+    }
+
+    /// The tape, a line a call: what is computed, in which order.
+    pub fn calls(&self) -> Vec<String> {
+        let name = |i: &usize| match &self.graph.nodes[*i].source {
+            Source::Apply(op, _) => op.name(),
+            _ => "value",
+        };
+        self.tags.iter().map(|nodes| nodes.iter().map(name).collect::<Vec<_>>().join(" ")).collect()
+    }
+
+    fn find(&self, output: &str) -> Option<View> {
+        self.outputs.iter().find(|(name, _)| name == output).map(|(_, view)| *view)
+    }
+
+    fn memory(&self, region: Region) -> &geartrain_kernels::Memory {
+        if region == Region::CONSTANTS { self.tape.constants() } else { self.tape.arena() }
+    }
+
+    fn check_layout(&self, found: u64) -> Result<(), RunError> {
+        match found == self.layout {
+            true => Ok(()),
+            false => Err(RunError::Layout("the program was compiled for a state with other entries".to_string())),
+        }
+    }
+
+    #[cold]
+    fn explain(&self, error: geartrain_kernels::RunError) -> RunError {
+        use geartrain_kernels::RunError as Raw;
+        match error {
+            Raw::NonFinite { guard, value } => RunError::NonFinite { name: self.graph.guards[guard].0.clone(), value },
+            Raw::Index { call, fault } => {
+                let node = &self.graph.nodes[self.tags[call][0]];
+                let op = if let Source::Apply(op, _) = &node.source { op.name() } else { "value" };
+                let path = &self.graph.scopes[node.origin.scope as usize];
+                let op = if path.is_empty() { op.to_string() } else { format!("{op} in {path}") };
+                RunError::Index { op, row: fault.row, value: fault.value, limit: fault.limit }
+            }
+            Raw::Region { region: 1, .. } => RunError::Layout("the batch was made for another program".to_string()),
+            Raw::Region { .. } => RunError::Layout("the state has other entries than the program".to_string()),
+            Raw::ReadOnlyState => RunError::Layout("the program updates the state, which was lent to read".to_string()),
+        }
+    }
+}
+
+/// Gives outputs and new values that are only views on inputs or entries memory of their own: the batch and the state
+/// are gone, or changed, when they are read.
+fn own_roots(graph: &Inner) -> Inner {
+    let mut g = graph.clone();
+    let values = layout::values(&g);
+    let own = |g: &mut Inner, id: NodeId| {
+        let base = &g.nodes[values[id.index()].base].source;
+        let lent = matches!(base, Source::Input(_) | Source::State(_));
+        if !lent {
+            return id;
+        }
+        let node = g.nodes[id.index()].clone();
+        g.nodes.push(Node { source: Source::Apply(std::sync::Arc::new(Copy), vec![id]), ..node });
+        NodeId(g.nodes.len() as u32 - 1)
+    };
+    for i in 0..g.outputs.len() {
+        g.outputs[i].1 = own(&mut g, graph.outputs[i].1);
+    }
+    for i in 0..g.updates.len() {
+        g.updates[i].1 = own(&mut g, graph.updates[i].1);
+    }
+    g
+}
+
+fn flops(g: &Inner, node: &Node) -> u64 {
+    let Source::Apply(op, x) = &node.source else { return 0 };
+    let count = node.ty.shape.count() as u64;
+    match op.kind() {
+        Kind::Contract => {
+            let a = g.nodes[x[0].index()].ty.shape;
+            2 * count * a.dims().last().copied().unwrap_or(1) as u64
+        }
+        Kind::Move | Kind::Gather => 0,
+        Kind::Elementwise => count,
+        Kind::Reduce | Kind::Opaque => x.iter().map(|x| g.nodes[x.index()].ty.shape.count() as u64).sum(),
+    }
+}

@@ -1,0 +1,143 @@
+//! Products of any size: how the work is split among workers, cut into blocks, packed and handed to the tiles.
+
+use std::ops::Range;
+
+use super::KC;
+use super::layout::{Batch, Dims};
+use super::micro::{Kernel, Panel, Tile};
+use super::pack::Strided;
+use crate::tape::Worker;
+
+/// A copy of b pays from so many tiles of rows on.
+const PACK_TILES: usize = 4;
+/// Bytes of the block of a that is kept in the second-level cache.
+const BLOCK_BYTES: usize = 384 * 1024;
+
+/// How products of these sizes are computed with kernel `K`. The choices change the speed, never the bits.
+pub(super) struct Blocks<K: Kernel> {
+    dims: Dims,
+    batch: Batch,
+    pack_a: bool,
+    kernel: std::marker::PhantomData<K>,
+}
+
+impl<K: Kernel> Blocks<K> {
+    /// Most rows of a block of a.
+    const MC: usize = BLOCK_BYTES / (KC * size_of::<K::T>()) / K::MR * K::MR;
+
+    /// A plan for `batch.count` products, each with at least one multiply-add.
+    pub(super) fn new(dims: Dims, batch: Batch) -> Blocks<K> {
+        // Tiles walk along k. Where its steps are far apart, that pays only for a single panel.
+        let pack_a = dims.csa != 1 && dims.n > K::NR;
+        Blocks { dims, batch, pack_a, kernel: std::marker::PhantomData }
+    }
+
+    /// Whether b is copied before `rows` rows are computed.
+    fn pack_b(&self, rows: usize) -> bool {
+        self.dims.csb != 1 || rows > PACK_TILES * K::MR
+    }
+
+    /// Elements of the copies of b and of a.
+    fn packed(&self) -> (usize, usize) {
+        let depth = self.dims.k.min(KC);
+        let b = if self.pack_b(self.dims.m) { (depth * K::NR).next_multiple_of(64) } else { 0 };
+        (b, if self.pack_a { self.dims.m.min(Self::MC) * depth } else { 0 })
+    }
+
+    /// Bytes of scratch each worker needs.
+    pub(super) fn scratch(&self) -> usize {
+        let (b, a) = self.packed();
+        (b + a) * size_of::<K::T>()
+    }
+
+    /// Computes this worker's share of all products.
+    ///
+    /// # Safety
+    /// The operands are in bounds and the CPU can run `K`; nobody else touches this share of the output.
+    pub(super) unsafe fn run(&self, a: *const K::T, b: *const K::T, c: *mut K::T, worker: &Worker) {
+        let Dims { m, n, .. } = self.dims;
+        let whole = self.batch.count >= 4 * worker.count || self.batch.count.is_multiple_of(worker.count);
+        let (items, rows, cols) = match whole {
+            true => (worker.share(self.batch.count, 1), 0..m, 0..n),
+            false => {
+                let (rows, cols) = self.part(worker);
+                (0..self.batch.count, rows, cols)
+            }
+        };
+        for item in items {
+            let (oa, ob) = self.batch.offsets(item);
+            // SAFETY: the caller's promise; products and parts do not overlap.
+            unsafe {
+                let (a, b, c) = (a.wrapping_add(oa), b.wrapping_add(ob), c.wrapping_add(item * m * n));
+                self.product(a, b, c, rows.clone(), cols.clone(), worker.scratch.cast());
+            }
+        }
+    }
+
+    /// This worker's rows and columns of every product: a grid of parts, one for each worker, as cheap as possible for
+    /// the worker with the most to do, packing included.
+    fn part(&self, worker: &Worker) -> (Range<usize>, Range<usize>) {
+        let Dims { m, n, k, csb, .. } = self.dims;
+        let grain = |across: usize| if n >= 8 * across * K::NR { K::NR } else { K::LANES };
+        // Packing an element costs as much as so many multiply-adds.
+        let (cost_a, cost_b) = (if self.pack_a { 4 } else { 0 }, if csb == 1 { 2 } else { 6 });
+        let cost = |down: usize| {
+            let across = worker.count / down;
+            let rows = (m.div_ceil(K::MR).div_ceil(down) * K::MR).min(m);
+            let cols = (n.div_ceil(grain(across)).div_ceil(across) * grain(across)).min(n);
+            let pack_b = if self.pack_b(rows) { cost_b * cols } else { 0 };
+            (rows * cols + pack_b + cost_a * rows).saturating_mul(k)
+        };
+        let downs = (1..=worker.count).filter(|down| worker.count.is_multiple_of(*down));
+        let down = downs.min_by_key(|down| cost(*down)).unwrap_or(1);
+        let across = worker.count / down;
+        let share = |index, count, items, grain| Worker { index, count, ..*worker }.share(items, grain);
+        (share(worker.index / across, down, m, K::MR), share(worker.index % across, across, n, grain(across)))
+    }
+
+    /// A part of one product, block by block: the sums of the blocks of k are added in ascending order.
+    ///
+    /// # Safety
+    /// As [`Blocks::run`]; `scratch` has room for the copies.
+    unsafe fn product(
+        &self,
+        a: *const K::T,
+        b: *const K::T,
+        c: *mut K::T,
+        rows: Range<usize>,
+        cols: Range<usize>,
+        scratch: *mut K::T,
+    ) {
+        let Dims { n, k, rsa, csa, rsb, csb, .. } = self.dims;
+        let pack_b = self.pack_b(rows.len());
+        let room_a = scratch.wrapping_add(self.packed().0);
+        let mc = rows.len().div_ceil(rows.len().div_ceil(Self::MC).max(1)).next_multiple_of(K::MR).min(Self::MC);
+        for i in rows.clone().step_by(mc.max(1)) {
+            let height = mc.min(rows.end - i);
+            for p in (0..k).step_by(KC) {
+                let depth = KC.min(k - p);
+                let mut at = a.wrapping_add(i * rsa + p * csa);
+                // SAFETY: rows, columns and steps are inside the operands; the scratch was sized for them.
+                unsafe {
+                    if self.pack_a {
+                        K::pack_a(room_a, Strided { at, depth, along_k: csa, width: height, across: rsa });
+                        at = room_a;
+                    }
+                    for j in cols.clone().step_by(K::NR) {
+                        let width = K::NR.min(cols.end - j);
+                        let (mut b, mut ldb) = (b.wrapping_add(p * rsb + j * csb), rsb);
+                        if pack_b {
+                            K::pack_b(scratch, Strided { at: b, depth, along_k: rsb, width, across: csb });
+                            (b, ldb) = (scratch, K::NR);
+                        }
+                        let c = c.wrapping_add(i * n + j);
+                        let add = p > 0;
+                        let first =
+                            Tile { depth, a: at, rsa, csa, b, ldb, step: 0, lane: 1, c, ldc: n, across: 0, add };
+                        K::panel(&Panel { rows: height, cols: width, first, packed: self.pack_a });
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Matrix products: out (.., m, n) = a (.., m, k) @ b (.., k, n), f32 or f64, inputs at any strides.
+//!
+//! One order for every element: a chain of fused multiply-adds over ascending k inside blocks of [`KC`] steps counted
+//! from 0; the first block's sum is stored, later ones are added to it in order. Instruction sets, workers, tiles and
+//! copies decide only where and when an element is computed, so they cannot change its bits. Nothing is skipped: 0
+//! times infinity is NaN here too.
+//!
+//! `layout` simplifies a call, `small` computes tiny products on the spot, `blocks` cuts the others into panels,
+//! `pack` copies strided operands, `micro` holds the register tiles, written once over the vectors of `lanes`.
+
+mod blocks;
+mod lanes;
+mod layout;
+mod micro;
+mod pack;
+mod small;
+#[cfg(test)]
+mod tests;
+
+use crate::isa::Isa;
+use crate::tape::{Bases, Fault, Step, Worker};
+use crate::view::{DType, View};
+use blocks::Blocks;
+use layout::{Batch, Call, Dims};
+use micro::Kernel;
+use small::{Small, Whole};
+
+/// Steps of k in one block. A constant of the numerics: another value gives other bits.
+const KC: usize = 256;
+
+/// Multiply-adds from which on several workers share a call.
+const PARALLEL_WORK: usize = 64 * 64 * 64;
+
+/// The step of out = a @ b.
+///
+/// # Errors
+/// What does not fit: number of operands, types, ranks or lengths, or an instruction set that this CPU lacks.
+pub(crate) fn build(isa: Isa, outs: &[View], ins: &[View]) -> Result<Box<dyn Step>, String> {
+    let product = plan(isa, outs, ins)?;
+    Ok(product)
+}
+
+/// A step that can also be run on bare addresses.
+trait Product: Step {
+    /// As [`Step::run`], with the addresses of the first elements of a, b and out.
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn multiply(&self, a: *const u8, b: *const u8, c: *mut u8, worker: &Worker);
+}
+
+fn plan(isa: Isa, outs: &[View], ins: &[View]) -> Result<Box<dyn Product>, String> {
+    let ([out], [a, b]) = (outs, ins) else {
+        return Err(format!("a matmul has one output and two inputs, not {} and {}", outs.len(), ins.len()));
+    };
+    check(isa, out, a, b)?;
+    let views = [*a, *b, *out];
+    match (out.dtype, isa) {
+        #[cfg(target_arch = "x86_64")]
+        (DType::F32, Isa::Avx512) => Ok(choose::<micro::Avx512F32>(isa, views)),
+        #[cfg(target_arch = "x86_64")]
+        (DType::F32, Isa::Avx2) => Ok(choose::<micro::Avx2F32>(isa, views)),
+        #[cfg(target_arch = "x86_64")]
+        (DType::F64, Isa::Avx512) => Ok(choose::<micro::Avx512F64>(isa, views)),
+        #[cfg(target_arch = "x86_64")]
+        (DType::F64, Isa::Avx2) => Ok(choose::<micro::Avx2F64>(isa, views)),
+        (DType::F32, _) => Ok(choose::<micro::Portable32>(isa, views)),
+        (DType::F64, _) => Ok(choose::<micro::Portable64>(isa, views)),
+        (DType::U32, _) => Err("a matmul takes floats, not u32".to_string()),
+    }
+}
+
+fn check(isa: Isa, out: &View, a: &View, b: &View) -> Result<(), String> {
+    if !isa.supported() {
+        return Err(format!("this CPU cannot run the {isa:?} path"));
+    }
+    if a.dtype != out.dtype || b.dtype != out.dtype {
+        return Err(format!("{} @ {} does not give {}", a.dtype.name(), b.dtype.name(), out.dtype.name()));
+    }
+    let (da, db, dc) = (a.shape.dims(), b.shape.dims(), out.shape.dims());
+    let fits = match (da, db, dc) {
+        ([outer_a @ .., m, k], [outer_b @ .., l, n], [outer_c @ .., p, q]) => {
+            outer_a == outer_b && outer_a == outer_c && k == l && m == p && n == q
+        }
+        _ => false,
+    };
+    if fits { Ok(()) } else { Err(format!("{} @ {} does not give {}", a.shape, b.shape, out.shape)) }
+}
+
+/// The cheapest step for a @ b = out.
+fn choose<K: Kernel<T: Small>>(isa: Isa, [a, b, out]: [View; 3]) -> Box<dyn Product> {
+    let Call { dims, batch, swapped } = layout::resolve(&a, &b);
+    let views = if swapped { [b, a, out] } else { [a, b, out] };
+    if dims.work() == 0 || batch.count == 0 {
+        let way = Zeros::<K::T>(out.shape.count(), std::marker::PhantomData);
+        return Box::new(Matmul { views, swapped, way });
+    }
+    let parallel = dims.work().saturating_mul(batch.count) > PARALLEL_WORK;
+    match K::T::choose(isa, &dims) {
+        Some(whole) => Box::new(Matmul { views, swapped, way: Tiny { whole, dims, batch, parallel } }),
+        None => Box::new(Matmul { views, swapped, way: Large { blocks: Blocks::<K>::new(dims, batch), parallel } }),
+    }
+}
+
+/// A way to compute a batch of products of elements `T`.
+trait Way: Send + Sync {
+    type T;
+    fn parallel(&self) -> bool;
+    fn scratch(&self) -> usize;
+    /// # Safety
+    /// As [`Step::run`]; the addresses are those of the first elements.
+    unsafe fn run(&self, a: *const Self::T, b: *const Self::T, c: *mut Self::T, worker: &Worker);
+}
+
+/// A way with its views: its left and right operand and the output.
+struct Matmul<W> {
+    views: [View; 3],
+    /// Whether the left operand is b.
+    swapped: bool,
+    way: W,
+}
+
+impl<W: Way> Step for Matmul<W> {
+    fn parallel(&self) -> bool {
+        self.way.parallel()
+    }
+
+    fn scratch(&self) -> usize {
+        self.way.scratch()
+    }
+
+    unsafe fn run(&self, bases: &Bases, worker: &Worker) -> Result<(), Fault> {
+        let [a, b, c] = &self.views;
+        // SAFETY: views were checked against the regions when the tape was built.
+        unsafe { self.way.run(bases.ptr(a), bases.ptr(b), bases.ptr(c), worker) }
+        Ok(())
+    }
+}
+
+impl<W: Way> Product for Matmul<W> {
+    unsafe fn multiply(&self, a: *const u8, b: *const u8, c: *mut u8, worker: &Worker) {
+        let (a, b) = if self.swapped { (b, a) } else { (a, b) };
+        // SAFETY: the caller's promise.
+        unsafe { self.way.run(a.cast(), b.cast(), c.cast(), worker) }
+    }
+}
+
+/// No products, or empty sums: zeros.
+struct Zeros<T>(usize, std::marker::PhantomData<T>);
+
+impl<T: Copy + Default + Send + Sync> Way for Zeros<T> {
+    type T = T;
+
+    fn parallel(&self) -> bool {
+        false
+    }
+
+    fn scratch(&self) -> usize {
+        0
+    }
+
+    unsafe fn run(&self, _: *const T, _: *const T, c: *mut T, worker: &Worker) {
+        for i in worker.share(self.0, 1) {
+            // SAFETY: the output has this many elements.
+            unsafe { *c.add(i) = T::default() }
+        }
+    }
+}
+
+/// One call of a function for each product.
+struct Tiny<T> {
+    whole: Whole<T>,
+    dims: Dims,
+    batch: Batch,
+    parallel: bool,
+}
+
+impl<T: Send + Sync> Way for Tiny<T> {
+    type T = T;
+
+    fn parallel(&self) -> bool {
+        self.parallel
+    }
+
+    fn scratch(&self) -> usize {
+        0
+    }
+
+    #[inline(always)]
+    unsafe fn run(&self, a: *const T, b: *const T, c: *mut T, worker: &Worker) {
+        // SAFETY: the function was chosen for these sizes and this CPU; products do not overlap.
+        unsafe {
+            if self.batch.count == 1 {
+                if worker.index == 0 {
+                    (self.whole)(&self.dims, a, b, c);
+                }
+                return;
+            }
+            for item in worker.share(self.batch.count, 1) {
+                let (oa, ob) = self.batch.offsets(item);
+                (self.whole)(&self.dims, a.add(oa), b.add(ob), c.add(item * self.dims.m * self.dims.n));
+            }
+        }
+    }
+}
+
+/// Blocks, panels and copies.
+struct Large<K: Kernel> {
+    blocks: Blocks<K>,
+    parallel: bool,
+}
+
+impl<K: Kernel> Way for Large<K> {
+    type T = K::T;
+
+    fn parallel(&self) -> bool {
+        self.parallel
+    }
+
+    fn scratch(&self) -> usize {
+        self.blocks.scratch()
+    }
+
+    unsafe fn run(&self, a: *const K::T, b: *const K::T, c: *mut K::T, worker: &Worker) {
+        // SAFETY: the caller's promise; `check` saw that the CPU can run `K`.
+        unsafe { self.blocks.run(a, b, c, worker) }
+    }
+}

@@ -1,0 +1,240 @@
+//! The lane rule: the one order in which a list of elements is summed, on every instruction set.
+//!
+//! The list is cut into chunks of [`CHUNK`] elements. Within a chunk, element `i` is added to lane `i % LANES`; the
+//! lanes, which start at the identity, are then added in a fixed tree (lane `i` and `i + 8`, then `i + 4`, `i + 2`,
+//! `i + 1`). Chunks are added in order to the identity. A chunk's result depends on nothing else, so workers can share
+//! the chunks of a long list.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use super::dispatch::share;
+use crate::math::Real;
+use crate::tape::Worker;
+
+/// Virtual lanes of every reduction.
+pub(crate) const LANES: usize = 16;
+
+/// Elements of a chunk: small enough to stay in L1, large enough that combining chunks costs nothing.
+pub(crate) const CHUNK: usize = 4096;
+
+/// An associative operation with an identity.
+pub(crate) trait Combine: Send + Sync + 'static {
+    /// Leaves the other operand as it is.
+    fn identity<T: Real>() -> T;
+    /// The operation. `a` came first.
+    fn apply<T: Real>(a: T, b: T) -> T;
+}
+
+/// a + b. Sums start at +0, so no sum is ever -0 and adding +0 changes no bit of it.
+pub(crate) struct Add;
+
+impl Combine for Add {
+    #[inline(always)]
+    fn identity<T: Real>() -> T {
+        T::from_f64(0.0)
+    }
+
+    #[inline(always)]
+    fn apply<T: Real>(a: T, b: T) -> T {
+        a + b
+    }
+}
+
+/// The larger one; NaN wins.
+pub(crate) struct Largest;
+
+impl Combine for Largest {
+    #[inline(always)]
+    fn identity<T: Real>() -> T {
+        T::from_f64(f64::NEG_INFINITY)
+    }
+
+    // Compare and select. `b != b` asks for NaN: a NaN in `a` stays because nothing is greater.
+    #[inline(always)]
+    #[allow(clippy::eq_op)]
+    fn apply<T: Real>(a: T, b: T) -> T {
+        if (b > a) | (b != b) { b } else { a }
+    }
+}
+
+/// Combines `len` (at most [`CHUNK`]) positions of `K` contiguous lists: `lane = put(lane, elements)`.
+/// The last lanes are filled up with `pad`, for which `put(lane, pad) == lane` must hold.
+///
+/// # Safety
+/// `len` elements can be read from each pointer.
+#[inline(always)]
+pub(crate) unsafe fn chunk<T: Real, C: Combine, S: Copy, const K: usize>(
+    lists: [*const S; K],
+    pad: [S; K],
+    len: usize,
+    put: impl Fn(T, [S; K]) -> T,
+) -> T {
+    let mut lanes = [C::identity::<T>(); LANES];
+    let whole = len / LANES * LANES;
+    let mut at = 0;
+    while at < whole {
+        for (lane, value) in lanes.iter_mut().enumerate() {
+            // SAFETY: at + lane < whole <= len.
+            *value = put(*value, std::array::from_fn(|k| unsafe { lists[k].add(at + lane).read() }));
+        }
+        at += LANES;
+    }
+    if whole < len {
+        let mut tail: [[S; LANES]; K] = std::array::from_fn(|k| [pad[k]; LANES]);
+        for (tail, list) in tail.iter_mut().zip(lists) {
+            // SAFETY: len - whole < LANES elements remain.
+            unsafe { copy_tail(list.add(whole), tail.as_mut_ptr(), len - whole) };
+        }
+        for (lane, value) in lanes.iter_mut().enumerate() {
+            *value = put(*value, std::array::from_fn(|k| tail[k][lane]));
+        }
+    }
+    tree::<T, C>(lanes)
+}
+
+/// Copies fewer than [`LANES`] elements in pieces of constant size: a call of `memcpy` would cost more than the sum of
+/// a short row.
+///
+/// # Safety
+/// `len` elements can be read and written, in different places.
+#[inline(always)]
+unsafe fn copy_tail<S: Copy>(from: *const S, to: *mut S, len: usize) {
+    let mut at = 0;
+    // SAFETY: the pieces make up `len`.
+    unsafe {
+        if len & 8 != 0 {
+            to.cast::<[S; 8]>().write(from.cast::<[S; 8]>().read());
+            at = 8;
+        }
+        if len & 4 != 0 {
+            to.add(at).cast::<[S; 4]>().write(from.add(at).cast::<[S; 4]>().read());
+            at += 4;
+        }
+        if len & 2 != 0 {
+            to.add(at).cast::<[S; 2]>().write(from.add(at).cast::<[S; 2]>().read());
+            at += 2;
+        }
+        if len & 1 != 0 {
+            to.add(at).write(from.add(at).read());
+        }
+    }
+}
+
+/// The fixed tree over the lanes.
+#[inline(always)]
+fn tree<T: Real, C: Combine>(mut lanes: [T; LANES]) -> T {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for i in 0..half {
+            lanes[i] = C::apply(lanes[i], lanes[i + half]);
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
+/// [`chunk`] over lists of any length, chunks combined in order.
+///
+/// # Safety
+/// `len` elements can be read from each pointer.
+#[inline(always)]
+pub(crate) unsafe fn list<T: Real, C: Combine, S: Copy, const K: usize>(
+    lists: [*const S; K],
+    pad: [S; K],
+    len: usize,
+    put: impl Fn(T, [S; K]) -> T,
+) -> T {
+    let mut total = C::identity::<T>();
+    let mut at = 0;
+    while at < len {
+        let n = (len - at).min(CHUNK);
+        // SAFETY: at + n <= len.
+        let part = unsafe { chunk::<T, C, S, K>(lists.map(|p| p.add(at)), pad, n, &put) };
+        total = C::apply(total, part);
+        at += n;
+    }
+    total
+}
+
+/// The sum of `len` elements.
+///
+/// # Safety
+/// `len` elements can be read.
+#[inline(always)]
+pub(crate) unsafe fn sum<T: Real>(x: *const T, len: usize) -> T {
+    // SAFETY: as above.
+    unsafe { list::<T, Add, T, 1>([x], [Add::identity()], len, |lane, [x]| lane + x) }
+}
+
+/// The largest of `len` elements; NaN wins.
+///
+/// # Safety
+/// `len` elements can be read.
+#[inline(always)]
+pub(crate) unsafe fn max<T: Real>(x: *const T, len: usize) -> T {
+    // SAFETY: as above.
+    unsafe { list::<T, Largest, T, 1>([x], [Largest::identity()], len, |lane, [x]| Largest::apply(lane, x)) }
+}
+
+/// Computes the results of chunks. A trait and no closure, because only a method can demand to be inlined into the
+/// function that has the instruction set.
+pub(crate) trait Part<T> {
+    /// The result of chunk `i`.
+    ///
+    /// # Safety
+    /// The chunk exists, and the caller runs a step that computes it.
+    unsafe fn part(&self, i: usize) -> T;
+}
+
+/// One result from many chunks, shared among workers: each leaves the results of its chunks here, and the last one to
+/// arrive combines all of them in order. So the result does not depend on who computed what.
+///
+/// It relies on every one of the `count` workers running the step once in each run, as tapes do.
+pub(crate) struct Partials {
+    parts: Box<[AtomicU64]>,
+    arrived: AtomicUsize,
+}
+
+impl Partials {
+    /// Room for `chunks` results.
+    pub(crate) fn new(chunks: usize) -> Partials {
+        Partials { parts: (0..chunks).map(|_| AtomicU64::new(0)).collect(), arrived: AtomicUsize::new(0) }
+    }
+
+    /// Number of chunks.
+    pub(crate) fn len(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// The combination of all chunks, for the one worker that is to write it.
+    ///
+    /// # Safety
+    /// As for [`Part::part`], for all chunks.
+    #[inline(always)]
+    pub(crate) unsafe fn total<T: Real, C: Combine>(&self, worker: &Worker, parts: &impl Part<T>) -> Option<T> {
+        let mut total = C::identity::<T>();
+        let alone = worker.count == 1;
+        for i in share(worker, self.parts.len(), 1) {
+            // SAFETY: chunk i exists.
+            let part = unsafe { parts.part(i) };
+            if alone {
+                total = C::apply(total, part);
+            } else {
+                // f64 holds every f32.
+                self.parts[i].store(part.to_f64().to_bits(), Ordering::Relaxed);
+            }
+        }
+        if alone {
+            return Some(total);
+        }
+        // The counter's release and acquire order the stores above before the loads below.
+        if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 < worker.count {
+            return None;
+        }
+        self.arrived.store(0, Ordering::Relaxed);
+        for part in &self.parts {
+            total = C::apply(total, T::from_f64(f64::from_bits(part.load(Ordering::Relaxed))));
+        }
+        Some(total)
+    }
+}

@@ -1,0 +1,171 @@
+//! Sums of squares to one number: mean squared error and the norm of all gradients.
+
+use std::marker::PhantomData;
+
+use super::axes::Axes;
+use super::dispatch::{Body, step};
+use super::lanes::{self, Add, CHUNK, Combine, Part, Partials};
+use super::{PARALLEL, arity, expect, float, for_float};
+use crate::isa::Isa;
+use crate::math::Real;
+use crate::tape::{Bases, Fault, Step, Worker};
+use crate::view::{DType, View};
+
+/// out () = mean of (a - y)² over all elements, summed by the lane rule with fused multiply-adds and divided by their
+/// number at the end. No elements: NaN (0/0).
+pub(crate) fn mean_squared_error(isa: Isa, outs: &[View], ins: &[View]) -> Result<Box<dyn Step>, String> {
+    let (out, [a, y]) = arity(outs, ins)?;
+    let dtype = float(&[a, y, out])?;
+    expect("second input", &y, a.shape.dims())?;
+    expect("output", &out, &[])?;
+    let len = a.shape.count();
+    let lists = [Axes::of(&a, |_| true), Axes::of(&y, |_| true)];
+    let ins = [a, y];
+    Ok(for_float!(dtype, isa, T => Mse::<T> {
+        ins, out, lists, len, partials: Partials::new(len.div_ceil(CHUNK)), kind: PhantomData
+    }))
+}
+
+struct Mse<T> {
+    ins: [View; 2],
+    out: View,
+    lists: [Axes; 2],
+    len: usize,
+    partials: Partials,
+    kind: PhantomData<fn() -> T>,
+}
+
+impl<T: Real> Body for Mse<T> {
+    fn parallel(&self) -> bool {
+        self.len >= PARALLEL
+    }
+
+    fn scratch(&self) -> usize {
+        if self.lists.iter().all(Axes::is_run) { 0 } else { 2 * CHUNK.min(self.len) * size_of::<T>() }
+    }
+
+    #[inline(always)]
+    unsafe fn run(&self, bases: &Bases, worker: &Worker) -> Result<(), Fault> {
+        // SAFETY: the views were checked against their regions, and one worker writes the output.
+        unsafe {
+            let ins = [0, 1].map(|k: usize| bases.ptr::<T>(&self.ins[k]).cast_const());
+            let parts = MseParts { step: self, ins, scratch: worker.scratch.cast() };
+            if let Some(total) = self.partials.total::<T, Add>(worker, &parts) {
+                bases.ptr::<T>(&self.out).write(total / T::from_f64(self.len as f64));
+            }
+        }
+        Ok(())
+    }
+}
+
+struct MseParts<'a, T> {
+    step: &'a Mse<T>,
+    ins: [*const T; 2],
+    scratch: *mut T,
+}
+
+impl<T: Real> Part<T> for MseParts<'_, T> {
+    #[inline(always)]
+    unsafe fn part(&self, i: usize) -> T {
+        let Mse { lists, len, .. } = self.step;
+        let (at, size) = (i * CHUNK, (len - i * CHUNK).min(CHUNK));
+        // SAFETY: the chunk exists, and scratch has room for one of each input unless both are runs.
+        unsafe {
+            let a = lists[0].stage(self.ins[0], at, size, self.scratch);
+            let y = lists[1].stage(self.ins[1], at, size, self.scratch.wrapping_add(CHUNK.min(*len)));
+            lanes::chunk::<T, Add, T, 2>([a, y], [Add::identity(); 2], size, |lane, [a, y]| {
+                let d = a - y;
+                d.mul_add(d, lane)
+            })
+        }
+    }
+}
+
+/// out () f64 = sqrt of the sum of all squares, in f64: chunk by chunk by the lane rule, input after input.
+pub(crate) fn global_norm(isa: Isa, outs: &[View], ins: &[View]) -> Result<Box<dyn Step>, String> {
+    let [out] = outs else {
+        return Err(format!("has 1 output, got {}", outs.len()));
+    };
+    expect("output", out, &[])?;
+    if out.dtype != DType::F64 {
+        return Err(format!("output is {}, expected f64", out.dtype.name()));
+    }
+    let mut pieces = Vec::new();
+    for (i, view) in ins.iter().enumerate() {
+        if !view.dtype.is_float() || !view.is_contiguous() {
+            return Err(format!("input {i} is not a row-major float"));
+        }
+        let len = view.shape.count();
+        pieces.extend((0..len).step_by(CHUNK).map(|at| Piece { view: i, at, len: (len - at).min(CHUNK) }));
+    }
+    let partials = Partials::new(pieces.len());
+    let len = ins.iter().map(|v| v.shape.count()).sum();
+    Ok(step(isa, GlobalNorm { ins: ins.to_vec(), out: *out, pieces, partials, len }))
+}
+
+/// A chunk of one input.
+struct Piece {
+    view: usize,
+    at: usize,
+    len: usize,
+}
+
+struct GlobalNorm {
+    ins: Vec<View>,
+    out: View,
+    pieces: Vec<Piece>,
+    partials: Partials,
+    len: usize,
+}
+
+/// Sum of the squares of a chunk, in f64.
+///
+/// # Safety
+/// `len` elements can be read.
+#[inline(always)]
+unsafe fn squares<S: Real>(x: *const S, len: usize) -> f64 {
+    // SAFETY: as above. The square of an f32 is exact in f64.
+    unsafe {
+        lanes::chunk::<f64, Add, S, 1>([x], [Add::identity()], len, |lane, [x]| {
+            let x = x.to_f64();
+            Real::mul_add(x, x, lane)
+        })
+    }
+}
+
+impl Body for GlobalNorm {
+    fn parallel(&self) -> bool {
+        self.len >= PARALLEL
+    }
+
+    #[inline(always)]
+    unsafe fn run(&self, bases: &Bases, worker: &Worker) -> Result<(), Fault> {
+        // SAFETY: the views were checked against their regions, and one worker writes the output.
+        unsafe {
+            if let Some(total) = self.partials.total::<f64, Add>(worker, &NormParts { step: self, bases }) {
+                bases.ptr::<f64>(&self.out).write(Real::sqrt(total));
+            }
+        }
+        Ok(())
+    }
+}
+
+struct NormParts<'a> {
+    step: &'a GlobalNorm,
+    bases: &'a Bases,
+}
+
+impl Part<f64> for NormParts<'_> {
+    #[inline(always)]
+    unsafe fn part(&self, i: usize) -> f64 {
+        let Piece { view, at, len } = self.step.pieces[i];
+        let view = &self.step.ins[view];
+        // SAFETY: pieces lie inside their views, which were checked.
+        unsafe {
+            match view.dtype {
+                DType::F32 => squares(self.bases.ptr::<f32>(view).add(at).cast_const(), len),
+                _ => squares(self.bases.ptr::<f64>(view).add(at).cast_const(), len),
+            }
+        }
+    }
+}

@@ -1,0 +1,434 @@
+//! Kernels along the last axis: softmax, cross-entropy, normalisation and their gradients.
+//!
+//! Sums over a row follow the lane rule of [`crate::reduce::lanes`], so each row has one order, and rows are shared
+//! among workers. Rows whose elements do not stand side by side are copied to scratch memory first.
+
+#[cfg(test)]
+mod tests;
+
+use std::marker::PhantomData;
+
+use crate::isa::Isa;
+use crate::math::Real;
+use crate::reduce::axes::Axes;
+use crate::reduce::dispatch::{Body, share};
+use crate::reduce::lanes::{self, Add, Combine};
+use crate::reduce::{arity, expect, float, for_float};
+use crate::tape::{Bases, Fault, Step, Worker};
+use crate::view::{DType, View};
+
+/// Elements from which on several workers share the rows.
+const PARALLEL: usize = 32 * 1024;
+
+/// The same where every element costs an exponential.
+const PARALLEL_EXP: usize = 8 * 1024;
+
+/// The rows of an input.
+struct Rows {
+    view: View,
+    rows: Axes,
+    axis: Axes,
+    count: usize,
+    len: usize,
+}
+
+impl Rows {
+    fn of(view: &View) -> Result<Rows, String> {
+        let Some((&len, outer)) = view.shape.dims().split_last() else {
+            return Err("a scalar has no last axis".to_string());
+        };
+        let last = outer.len();
+        let (rows, axis) = (Axes::of(view, |i| i != last), Axes::of(view, |i| i == last));
+        Ok(Rows { view: *view, rows, axis, count: outer.iter().product(), len })
+    }
+
+    /// Shape of the rows: that of the view without the last axis.
+    fn outer(&self) -> &[usize] {
+        let dims = self.view.shape.dims();
+        &dims[..dims.len() - 1]
+    }
+
+    /// Scratch bytes for one row of `T` where [`Rows::row`] needs them.
+    fn scratch<T>(&self) -> usize {
+        if self.axis.is_run() { 0 } else { self.len * size_of::<T>() }
+    }
+
+    /// Address of the first element of row `r`.
+    ///
+    /// # Safety
+    /// The row exists and has elements.
+    #[inline(always)]
+    unsafe fn start<T>(&self, bases: &Bases, r: usize) -> *const T {
+        // SAFETY: the view was checked against its region.
+        unsafe { bases.ptr::<T>(&self.view).add(self.rows.offset(r)) }
+    }
+
+    /// The elements of row `r` side by side: where they stand, or in `scratch`.
+    ///
+    /// # Safety
+    /// The row exists and has elements, and `scratch` has room for it unless its elements are a run.
+    #[inline(always)]
+    unsafe fn row<'a, T: Real>(&self, bases: &Bases, r: usize, scratch: *mut T) -> &'a [T] {
+        // SAFETY: as above; the caller does not keep the row beyond the step.
+        unsafe {
+            let x = self.axis.stage(self.start(bases, r), 0, self.len, scratch);
+            std::slice::from_raw_parts(x, self.len)
+        }
+    }
+}
+
+/// Row `r` of a row-major output with rows of `len`.
+///
+/// # Safety
+/// The row exists, and nobody else reads or writes it meanwhile.
+#[inline(always)]
+unsafe fn target<'a, T>(bases: &Bases, out: &View, r: usize, len: usize) -> &'a mut [T] {
+    // SAFETY: the view was checked against its region.
+    unsafe { std::slice::from_raw_parts_mut(bases.ptr::<T>(out).add(r * len), len) }
+}
+
+/// Rows a worker takes at least, so that two seldom write one cache line.
+#[inline(always)]
+fn grain(len: usize) -> usize {
+    if len >= 16 { 1 } else { 16 }
+}
+
+/// `len` rounded up for [`exponentials`]: f32 vectorises, and whole vectors are cheaper than a scalar rest.
+fn padded<T: Real>(len: usize) -> usize {
+    match T::DTYPE {
+        DType::F32 => len.next_multiple_of(64),
+        _ => len,
+    }
+}
+
+/// Scratch bytes for [`exponentials`] of rows of `len`.
+fn exp_scratch<T: Real>(len: usize) -> usize {
+    padded::<T>(len) * size_of::<T>()
+}
+
+/// Puts exp(x - max(x)) of row `r` into `scratch` and returns it with max(x) and its sum.
+///
+/// # Safety
+/// The row exists and has elements, and `scratch` has [`exp_scratch`] bytes.
+#[inline(always)]
+unsafe fn exponentials<'a, T: Real>(rows: &Rows, bases: &Bases, r: usize, scratch: *mut T) -> (&'a mut [T], T, T) {
+    let size = padded::<T>(rows.len);
+    // SAFETY: as above; scratch belongs to this worker.
+    let all = unsafe {
+        rows.axis.copy(rows.start(bases, r), 0, rows.len, scratch);
+        for i in rows.len..size {
+            // An element of the row changes no maximum, and its exponential is a normal number.
+            scratch.add(i).write(scratch.read());
+        }
+        std::slice::from_raw_parts_mut(scratch, size)
+    };
+    // SAFETY: the slice has `size` elements.
+    let most = unsafe { lanes::max(all.as_ptr(), size) };
+    for x in all.iter_mut() {
+        *x = (*x - most).exp();
+    }
+    // SAFETY: as above.
+    let sum = unsafe { lanes::sum(all.as_ptr(), rows.len) };
+    (all, most, sum)
+}
+
+/// out = exp(x - max) / sum(exp(x - max)) along the last axis, by a true division. Some elements of a row may be -inf
+/// (0 comes out); where all are, or one is +inf or NaN, the row is NaN.
+pub(crate) fn softmax(isa: Isa, outs: &[View], ins: &[View]) -> Result<Box<dyn Step>, String> {
+    let (out, [x]) = arity(outs, ins)?;
+    let dtype = float(&[x, out])?;
+    expect("output", &out, x.shape.dims())?;
+    let x = Rows::of(&x)?;
+    Ok(for_float!(dtype, isa, T => Softmax::<T> { x, out, kind: PhantomData }))
+}
+
+struct Softmax<T> {
+    x: Rows,
+    out: View,
+    kind: PhantomData<fn() -> T>,
+}
+
+impl<T: Real> Body for Softmax<T> {
+    fn parallel(&self) -> bool {
+        self.x.count * self.x.len >= PARALLEL_EXP && self.x.count > 1
+    }
+
+    fn scratch(&self) -> usize {
+        exp_scratch::<T>(self.x.len)
+    }
+
+    #[inline(always)]
+    unsafe fn run(&self, bases: &Bases, worker: &Worker) -> Result<(), Fault> {
+        if self.x.len == 0 {
+            return Ok(());
+        }
+        for r in share(worker, self.x.count, grain(self.x.len)) {
+            // SAFETY: the row exists, and it is this worker's.
+            unsafe {
+                let (exps, _, sum) = exponentials::<T>(&self.x, bases, r, worker.scratch.cast());
+                exps.iter_mut().for_each(|e| *e = *e / sum);
+                target(bases, &self.out, r, self.x.len).copy_from_slice(&exps[..self.x.len]);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Logits (.., v), one target (u32) for each row.
+struct Labelled {
+    logits: Rows,
+    targets: View,
+    places: Axes,
+}
+
+impl Labelled {
+    fn of(logits: &View, targets: &View) -> Result<Labelled, String> {
+        let logits = Rows::of(logits)?;
+        if targets.dtype != DType::U32 {
+            return Err(format!("targets are {}, expected u32", targets.dtype.name()));
+        }
+        expect("targets", targets, logits.outer())?;
+        Ok(Labelled { targets: *targets, places: Axes::of(targets, |_| true), logits })
+    }
+
+    /// The target of row `r`, or the fault that it is.
+    ///
+    /// # Safety
+    /// The row exists.
+    #[inline(always)]
+    unsafe fn target(&self, bases: &Bases, r: usize) -> Result<usize, Fault> {
+        // SAFETY: the view was checked against its region.
+        let value = unsafe { bases.ptr::<u32>(&self.targets).add(self.places.offset(r)).read() };
+        let limit = self.logits.len;
+        if (value as usize) < limit { Ok(value as usize) } else { Err(Fault { row: r, value, limit }) }
+    }
+}
+
+/// out = log(sum(exp(x - max))) + (max - x[target]) for each row: the second difference is small wherever the loss is,
+/// so nothing cancels at large logits. A row with a bad target gives 0 and a fault.
+pub(crate) fn cross_entropy(isa: Isa, outs: &[View], ins: &[View]) -> Result<Box<dyn Step>, String> {
+    let (out, [logits, targets]) = arity(outs, ins)?;
+    let dtype = float(&[logits, out])?;
+    let x = Labelled::of(&logits, &targets)?;
+    expect("output", &out, x.logits.outer())?;
+    Ok(for_float!(dtype, isa, T => CrossEntropy::<T> { x, out, kind: PhantomData }))
+}
+
+struct CrossEntropy<T> {
+    x: Labelled,
+    out: View,
+    kind: PhantomData<fn() -> T>,
+}
+
+impl<T: Real> Body for CrossEntropy<T> {
+    fn parallel(&self) -> bool {
+        self.x.logits.count * self.x.logits.len >= PARALLEL_EXP && self.x.logits.count > 1
+    }
+
+    fn scratch(&self) -> usize {
+        exp_scratch::<T>(self.x.logits.len)
+    }
+
+    #[inline(always)]
+    unsafe fn run(&self, bases: &Bases, worker: &Worker) -> Result<(), Fault> {
+        let logits = &self.x.logits;
+        let (_, stride) = logits.axis.inner();
+        let mut outcome = Ok(());
+        for r in share(worker, logits.count, grain(logits.len)) {
+            // SAFETY: the row exists, it has elements if its target is one of them, and its output is this worker's.
+            unsafe {
+                let loss = match self.x.target(bases, r) {
+                    Ok(at) => {
+                        let (_, most, sum) = exponentials::<T>(logits, bases, r, worker.scratch.cast());
+                        sum.ln() + (most - logits.start::<T>(bases, r).add(at * stride).read())
+                    }
+                    Err(fault) => {
+                        outcome = outcome.and(Err(fault));
+                        T::from_f64(0.0)
+                    }
+                };
+                bases.ptr::<T>(&self.out).add(r).write(loss);
+            }
+        }
+        outcome
+    }
+}
+
+/// out = (softmax(logits) - onehot(targets)) * ct for each row. A row with a bad target gives zeros and a fault.
+pub(crate) fn cross_entropy_grad(isa: Isa, outs: &[View], ins: &[View]) -> Result<Box<dyn Step>, String> {
+    let (out, [logits, targets, ct]) = arity(outs, ins)?;
+    let dtype = float(&[logits, ct, out])?;
+    let x = Labelled::of(&logits, &targets)?;
+    expect("cotangent", &ct, x.logits.outer())?;
+    expect("output", &out, logits.shape.dims())?;
+    let places = Axes::of(&ct, |_| true);
+    Ok(for_float!(dtype, isa, T => CrossEntropyGrad::<T> { x, ct, places, out, kind: PhantomData }))
+}
+
+struct CrossEntropyGrad<T> {
+    x: Labelled,
+    ct: View,
+    places: Axes,
+    out: View,
+    kind: PhantomData<fn() -> T>,
+}
+
+impl<T: Real> Body for CrossEntropyGrad<T> {
+    fn parallel(&self) -> bool {
+        self.x.logits.count * self.x.logits.len >= PARALLEL_EXP && self.x.logits.count > 1
+    }
+
+    fn scratch(&self) -> usize {
+        exp_scratch::<T>(self.x.logits.len)
+    }
+
+    #[inline(always)]
+    unsafe fn run(&self, bases: &Bases, worker: &Worker) -> Result<(), Fault> {
+        let logits = &self.x.logits;
+        let mut outcome = Ok(());
+        for r in share(worker, logits.count, grain(logits.len)) {
+            // SAFETY: the row exists, it has elements if its target is one of them, and its output is this worker's.
+            unsafe {
+                let out = target::<T>(bases, &self.out, r, logits.len);
+                match self.x.target(bases, r) {
+                    Ok(at) => {
+                        let ct = bases.ptr::<T>(&self.ct).add(self.places.offset(r)).read();
+                        let (exps, _, sum) = exponentials::<T>(logits, bases, r, worker.scratch.cast());
+                        let hit = (exps[at] / sum - T::from_f64(1.0)) * ct;
+                        exps.iter_mut().for_each(|e| *e = *e / sum * ct);
+                        exps[at] = hit;
+                        out.copy_from_slice(&exps[..logits.len]);
+                    }
+                    Err(fault) => {
+                        outcome = outcome.and(Err(fault));
+                        out.fill(T::from_f64(0.0));
+                    }
+                }
+            }
+        }
+        outcome
+    }
+}
+
+/// Mean and 1 / sqrt(variance + eps) of a row: the mean first, then the mean of (x - mean)².
+#[inline(always)]
+fn moments<T: Real>(x: &[T], n: T, eps: T) -> (T, T) {
+    // SAFETY: the pointers are those of the slice; the padding `mean` adds 0 to a lane.
+    unsafe {
+        let mean = lanes::sum(x.as_ptr(), x.len()) / n;
+        let squares = lanes::list::<T, Add, T, 1>([x.as_ptr()], [mean], x.len(), |lane, [x]| {
+            let d = x - mean;
+            d.mul_add(d, lane)
+        });
+        (mean, T::from_f64(1.0) / (squares / n + eps).sqrt())
+    }
+}
+
+/// y = (x - mean) * (1 / sqrt(variance + eps)) along the last axis, in two passes over the row.
+pub(crate) fn normalize(isa: Isa, eps: f64, outs: &[View], ins: &[View]) -> Result<Box<dyn Step>, String> {
+    let (out, [x]) = arity(outs, ins)?;
+    let dtype = float(&[x, out])?;
+    expect("output", &out, x.shape.dims())?;
+    let x = Rows::of(&x)?;
+    Ok(for_float!(dtype, isa, T => Normalize::<T> {
+        n: T::from_f64(x.len as f64), eps: T::from_f64(eps), x, out
+    }))
+}
+
+struct Normalize<T> {
+    x: Rows,
+    out: View,
+    n: T,
+    eps: T,
+}
+
+impl<T: Real> Body for Normalize<T> {
+    fn parallel(&self) -> bool {
+        self.x.count * self.x.len >= PARALLEL && self.x.count > 1
+    }
+
+    fn scratch(&self) -> usize {
+        self.x.scratch::<T>()
+    }
+
+    #[inline(always)]
+    unsafe fn run(&self, bases: &Bases, worker: &Worker) -> Result<(), Fault> {
+        if self.x.len == 0 {
+            return Ok(());
+        }
+        for r in share(worker, self.x.count, grain(self.x.len)) {
+            // SAFETY: the row exists, and it is this worker's.
+            let (x, out) = unsafe {
+                (self.x.row::<T>(bases, r, worker.scratch.cast()), target::<T>(bases, &self.out, r, self.x.len))
+            };
+            let (mean, rstd) = moments(x, self.n, self.eps);
+            for (y, x) in out.iter_mut().zip(x) {
+                *y = (*x - mean) * rstd;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// dx = rstd * (ct - mean(ct) - y * mean(ct * y)) with y and rstd = 1 / sqrt(variance + eps) as [`normalize`] has them;
+/// mean(ct * y) is computed as mean(ct * (x - mean)) * rstd.
+pub(crate) fn normalize_grad(isa: Isa, eps: f64, outs: &[View], ins: &[View]) -> Result<Box<dyn Step>, String> {
+    let (out, [x, ct]) = arity(outs, ins)?;
+    let dtype = float(&[x, ct, out])?;
+    expect("cotangent", &ct, x.shape.dims())?;
+    expect("output", &out, x.shape.dims())?;
+    let (x, ct) = (Rows::of(&x)?, Rows::of(&ct)?);
+    Ok(for_float!(dtype, isa, T => NormalizeGrad::<T> {
+        n: T::from_f64(x.len as f64), eps: T::from_f64(eps), x, ct, out
+    }))
+}
+
+struct NormalizeGrad<T> {
+    x: Rows,
+    ct: Rows,
+    out: View,
+    n: T,
+    eps: T,
+}
+
+impl<T: Real> Body for NormalizeGrad<T> {
+    fn parallel(&self) -> bool {
+        self.x.count * self.x.len >= PARALLEL && self.x.count > 1
+    }
+
+    fn scratch(&self) -> usize {
+        self.x.scratch::<T>() + self.ct.scratch::<T>()
+    }
+
+    #[inline(always)]
+    unsafe fn run(&self, bases: &Bases, worker: &Worker) -> Result<(), Fault> {
+        if self.x.len == 0 {
+            return Ok(());
+        }
+        for r in share(worker, self.x.count, grain(self.x.len)) {
+            // SAFETY: the row exists, it is this worker's, and scratch has room for the rows that are copied.
+            let (x, ct, out) = unsafe {
+                let second = worker.scratch.add(self.x.scratch::<T>());
+                (
+                    self.x.row::<T>(bases, r, worker.scratch.cast()),
+                    self.ct.row::<T>(bases, r, second.cast()),
+                    target::<T>(bases, &self.out, r, self.x.len),
+                )
+            };
+            let (mean, rstd) = moments(x, self.n, self.eps);
+            // SAFETY: both rows have `len` elements; the padding adds 0 to a lane.
+            let (of_ct, of_product) = unsafe {
+                let lists = [x.as_ptr(), ct.as_ptr()];
+                let product = lanes::list::<T, Add, T, 2>(lists, [mean, Add::identity()], x.len(), |lane, [x, ct]| {
+                    ct.mul_add(x - mean, lane)
+                });
+                (lanes::sum(ct.as_ptr(), ct.len()) / self.n, product / self.n * rstd)
+            };
+            for ((dx, x), ct) in out.iter_mut().zip(x).zip(ct) {
+                let y = (*x - mean) * rstd;
+                *dx = (-y).mul_add(of_product, *ct - of_ct) * rstd;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,572 @@
+//! A tape: a flat list of kernel calls on a few memory regions, checked once when it is built.
+//!
+//! Building refuses every call that could touch memory it should not. Running checks the facts that only a run has:
+//! the lengths of the regions that are lent to it and, in indexing kernels, every index. That is what makes the safe
+//! interface sound, and it leaves nothing to check or allocate in a step.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::isa::Isa;
+use crate::memory::{Memory, StateRef};
+use crate::pool::{Pool, Team};
+use crate::tiles::Instr;
+use crate::view::{DType, Region, View};
+use crate::{gather, gemm, pad, random, reduce, rows, tiles};
+
+/// A kernel that a tape can call. Letters: `n` rows, `v` classes, `c` columns.
+///
+/// Floats of one call share one dtype unless said otherwise. Outputs are row-major; inputs may have any strides unless
+/// said otherwise.
+#[derive(Clone, Debug)]
+pub enum Routine {
+    /// A chain of elementwise instructions, run tile by tile. All views have one shape. Output `k` is the value of
+    /// instruction `results[k]`. An output may stand exactly on an input.
+    Tiles { instrs: Vec<Instr>, results: Vec<usize> },
+    /// Sum over the axes whose bit is set; the output has those axes with length 1. Each sum has one order, fixed by
+    /// the shape.
+    Sum { axes: u8 },
+    /// Largest element over the axes whose bit is set, as [`Routine::Sum`]. NaN wins. No elements: -inf.
+    Max { axes: u8 },
+    /// Index (u32) of the first largest element along the last axis; the output lacks that axis.
+    Argmax,
+    /// The input at `before` along `axis` of an output that is 0 elsewhere; the other axes agree.
+    Pad { axis: usize, before: usize },
+    /// out (.., m, n) = a (.., m, k) @ b (.., k, n); batch axes agree, strides are free.
+    Matmul,
+    /// out (indices.., c..) = table (v, c..)[indices]; indices u32.
+    Gather,
+    /// out (v, c..) = sum of the rows of ct (indices.., c..) whose index it is; inputs: indices u32, ct.
+    ScatterAdd,
+    /// Softmax along the last axis, subtracting the row's maximum.
+    Softmax,
+    /// out (n) = log(sum(exp(logits))) - logits[target]; inputs: logits (n, v), targets (n) u32.
+    CrossEntropy,
+    /// out (n, v) = (softmax(logits) - onehot(targets)) * ct; inputs: logits (n, v), targets (n) u32, ct (n).
+    CrossEntropyGrad,
+    /// out () = mean((a - y)²); inputs of one shape.
+    MeanSquaredError,
+    /// y = (x - mean) / sqrt(variance + eps) along the last axis.
+    Normalize { eps: f64 },
+    /// Cotangent of x for [`Routine::Normalize`]; inputs: x, ct.
+    NormalizeGrad { eps: f64 },
+    /// out (n, c..) = 0 with probability `rate`, else 1 / (1 - rate). Row r of step s draws from the counter generator
+    /// with key `seed` and counter (stream, s, first_row + r, column block): how a batch is split changes nothing.
+    /// Inputs: step () f64, first_row () f64.
+    DropoutMask { rate: f64, seed: u64, stream: u32 },
+    /// out () f64 = sqrt of the sum of all squares of all inputs, summed in f64; inputs row-major floats.
+    GlobalNorm,
+    /// A safe function over row-major inputs and one output.
+    Custom(CustomFn),
+}
+
+/// The data of a row-major view, lent to a [`CustomFn`].
+#[derive(Clone, Copy, Debug)]
+pub enum Slice<'a> {
+    /// 32-bit floats.
+    F32(&'a [f32]),
+    /// 64-bit floats.
+    F64(&'a [f64]),
+    /// 32-bit integers.
+    U32(&'a [u32]),
+}
+
+/// The output of a [`CustomFn`].
+#[derive(Debug)]
+pub enum SliceMut<'a> {
+    /// 32-bit floats.
+    F32(&'a mut [f32]),
+    /// 64-bit floats.
+    F64(&'a mut [f64]),
+    /// 32-bit integers.
+    U32(&'a mut [u32]),
+}
+
+type CustomBody = dyn Fn(&[Slice<'_>], SliceMut<'_>) + Send + Sync;
+
+/// A user's own kernel: a safe function over at most [`CustomFn::MAX_INPUTS`] row-major inputs and one output.
+#[derive(Clone)]
+pub struct CustomFn(Arc<CustomBody>);
+
+impl CustomFn {
+    /// The most inputs a custom kernel may have.
+    pub const MAX_INPUTS: usize = 8;
+
+    /// Wraps a function. It must write every element of its output: what stands there before is stale.
+    pub fn new(body: impl Fn(&[Slice<'_>], SliceMut<'_>) + Send + Sync + 'static) -> CustomFn {
+        CustomFn(Arc::new(body))
+    }
+}
+
+impl std::fmt::Debug for CustomFn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CustomFn")
+    }
+}
+
+/// Why a call was refused when the tape was built.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{routine}: {what}")]
+pub struct TapeError {
+    /// Name of the routine.
+    pub routine: &'static str,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// A fact of one run that a kernel could not accept: an index out of range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Row of the index tensor, counted in elements.
+    pub row: usize,
+    /// The index found there.
+    pub value: u32,
+    /// Number of rows that exist.
+    pub limit: usize,
+}
+
+/// Why a run stopped.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum RunError {
+    /// A lent region is not the one the tape was built for.
+    #[error("region {region} has {found} bytes, the tape was built for {expected}")]
+    Region { region: usize, found: usize, expected: usize },
+    /// The tape updates the state, which was lent to be read only.
+    #[error("this tape updates the state, which was lent to be read only")]
+    ReadOnlyState,
+    /// An index was out of range. `call` is the tag of the call.
+    #[error("call {call}: index {} at element {} is out of range, there are {} rows", fault.value, fault.row, fault.limit)]
+    Index { call: usize, fault: Fault },
+    /// A guarded value was not finite; the state is untouched. `guard` is its position in the list of guards.
+    #[error("guarded value {guard} is {value}")]
+    NonFinite { guard: usize, value: f64 },
+}
+
+/// Base addresses of the regions during one run.
+pub(crate) struct Bases(Vec<*mut u8>);
+
+impl Bases {
+    /// Address of the first element of `view`.
+    ///
+    /// # Safety
+    /// The region lengths were checked against what the tape was built for.
+    #[inline(always)]
+    pub(crate) unsafe fn ptr<T>(&self, view: &View) -> *mut T {
+        // SAFETY: `region` was checked when the tape was built; the offset stays inside the region.
+        unsafe { self.0.get_unchecked(view.region.0 as usize).cast::<T>().add(view.offset) }
+    }
+}
+
+/// Who is running a step: one of `count` workers, with memory of its own.
+pub(crate) struct Worker {
+    pub(crate) index: usize,
+    pub(crate) count: usize,
+    /// At least [`Step::scratch`] bytes, aligned to 64, not shared with other workers. Contents are stale.
+    pub(crate) scratch: *mut u8,
+}
+
+impl Worker {
+    /// This worker's contiguous share of `0..items`, in multiples of `grain` (the last share may be cut).
+    pub(crate) fn share(&self, items: usize, grain: usize) -> std::ops::Range<usize> {
+        let blocks = items.div_ceil(grain.max(1));
+        let at = |w: usize| (blocks * w / self.count * grain).min(items);
+        at(self.index)..at(self.index + 1)
+    }
+}
+
+/// One kernel call with everything resolved.
+pub(crate) trait Step: Send + Sync {
+    /// Whether several workers may share it; else worker 0 runs it alone. Small work should say no: waking others
+    /// costs more than 10 µs of work.
+    fn parallel(&self) -> bool {
+        false
+    }
+
+    /// Scratch bytes each worker needs.
+    fn scratch(&self) -> usize {
+        0
+    }
+
+    /// Runs this worker's share. The result must not depend on `worker.count`.
+    ///
+    /// # Safety
+    /// `bases` are the regions the step was checked against, and no other code touches the step's outputs meanwhile
+    /// but the same step run by the other workers.
+    unsafe fn run(&self, bases: &Bases, worker: &Worker) -> Result<(), Fault>;
+}
+
+struct Call {
+    tag: usize,
+    parallel: bool,
+    barrier: bool,
+    what: What,
+}
+
+enum What {
+    Step(Box<dyn Step>),
+    Guard(Vec<View>),
+}
+
+/// Collects calls and checks them.
+pub struct TapeBuilder {
+    isa: Isa,
+    threads: usize,
+    regions: Vec<usize>,
+    calls: Vec<Call>,
+    scratch: usize,
+    guarded: bool,
+    writes_state: bool,
+}
+
+impl TapeBuilder {
+    /// A tape for regions of `sizes` bytes: arena, batch, constants, then those of the state.
+    /// `threads` workers at most will run it.
+    pub fn new(isa: Isa, threads: usize, sizes: &[usize]) -> TapeBuilder {
+        TapeBuilder {
+            isa,
+            threads: threads.max(1),
+            regions: sizes.to_vec(),
+            calls: Vec::new(),
+            scratch: 0,
+            guarded: false,
+            writes_state: false,
+        }
+    }
+
+    /// Adds a call. `tag` comes back in [`RunError::Index`].
+    pub fn push(&mut self, tag: usize, routine: &Routine, outs: &[View], ins: &[View]) -> Result<(), TapeError> {
+        let name = routine.name();
+        let refuse = |what: String| Err(TapeError { routine: name, what });
+        for (what, view) in outs.iter().map(|v| ("output", v)).chain(ins.iter().map(|v| ("input", v))) {
+            let Some(size) = self.regions.get(view.region.0 as usize) else {
+                return refuse(format!("{what} lies in region {}, which does not exist", view.region.0));
+            };
+            if view.end().checked_mul(view.dtype.size()).is_none_or(|end| end > *size) {
+                return refuse(format!("{what} {view:?} ends after its region of {size} bytes"));
+            }
+        }
+        for (i, out) in outs.iter().enumerate() {
+            if !out.is_contiguous() {
+                return refuse(format!("output {i} is not row-major"));
+            }
+            if out.region == Region::BATCH || out.region == Region::CONSTANTS {
+                return refuse(format!("output {i} lies in a region that is read only"));
+            }
+            if out.region >= Region::state(0) {
+                if !self.guarded {
+                    return refuse("the state is written before a guard".to_string());
+                }
+                self.writes_state = true;
+            }
+            let in_place = matches!(routine, Routine::Tiles { .. });
+            if outs[..i].iter().any(|o| o.overlaps(out)) || ins.iter().any(|v| v.overlaps(out) && !(in_place && v == out)) {
+                return refuse(format!("output {i} overlaps another view"));
+            }
+        }
+        let step = routine.build(self.isa, outs, ins).map_err(|what| TapeError { routine: name, what })?;
+        self.scratch = self.scratch.max(step.scratch());
+        let parallel = self.threads > 1 && step.parallel();
+        self.calls.push(Call { tag, parallel, barrier: false, what: What::Step(step) });
+        Ok(())
+    }
+
+    /// Everything after this point runs only if no index was out of range and all of these scalars are finite.
+    /// A tape has at most one guard, and writes to the state come after it.
+    pub fn guard(&mut self, scalars: &[View]) -> Result<(), TapeError> {
+        let refuse = |what: &str| Err(TapeError { routine: "guard", what: what.to_string() });
+        if self.guarded {
+            return refuse("a tape has one guard");
+        }
+        for view in scalars {
+            let size = self.regions.get(view.region.0 as usize).copied().unwrap_or(0);
+            if view.shape.count() != 1 || !view.dtype.is_float() || view.end() * view.dtype.size() > size {
+                return refuse("a guarded value is a float scalar inside its region");
+            }
+        }
+        self.guarded = true;
+        self.calls.push(Call { tag: 0, parallel: false, barrier: true, what: What::Guard(scalars.to_vec()) });
+        Ok(())
+    }
+
+    /// The finished tape, with its arena holding zeros and its constants holding `constants`.
+    pub fn finish(mut self, constants: Memory) -> Result<Tape, TapeError> {
+        if constants.len() != self.regions[Region::CONSTANTS.0 as usize] {
+            return Err(TapeError { routine: "constants", what: "of another length than announced".to_string() });
+        }
+        // A barrier stands between two calls unless both run on worker 0; the end of the run joins by itself.
+        let parallel: Vec<bool> = self.calls.iter().map(|c| c.parallel).collect();
+        for (i, call) in self.calls.iter_mut().enumerate() {
+            let next = parallel.get(i + 1).copied();
+            call.barrier |= next.is_some_and(|next| next || call.parallel);
+        }
+        let scratch = self.scratch.next_multiple_of(64) + 64;
+        Ok(Tape {
+            arena: Memory::zeroed(self.regions[Region::ARENA.0 as usize]),
+            constants,
+            scratch: Memory::zeroed(scratch * self.threads),
+            bases: Bases(vec![std::ptr::null_mut(); self.regions.len()]),
+            scratch_each: scratch,
+            threads: if parallel.contains(&true) { self.threads } else { 1 },
+            regions: self.regions,
+            calls: self.calls,
+            writes_state: self.writes_state,
+        })
+    }
+}
+
+/// A checked list of kernel calls with its arena. See the module's text.
+pub struct Tape {
+    arena: Memory,
+    constants: Memory,
+    scratch: Memory,
+    scratch_each: usize,
+    bases: Bases,
+    threads: usize,
+    regions: Vec<usize>,
+    calls: Vec<Call>,
+    writes_state: bool,
+}
+
+// SAFETY: the raw pointers in `bases` are rewritten at the start of each run from the borrows of that run, and runs
+// take `&mut self`.
+unsafe impl Send for Tape {}
+// SAFETY: as above; a shared `Tape` gives out only `&Memory`.
+unsafe impl Sync for Tape {}
+
+/// What the workers of one run share.
+struct Shared<'a> {
+    tape: &'a Tape,
+    scratch: *mut u8,
+    stop: AtomicBool,
+    outcome: Mutex<Option<RunError>>,
+}
+
+// SAFETY: workers write disjoint parts of the memory behind the pointers (the contract of `Step::run`).
+unsafe impl Sync for Shared<'_> {}
+
+impl Tape {
+    /// Runs all calls on the batch and the state. Allocates nothing.
+    ///
+    /// # Errors
+    /// [`RunError`]; the state is untouched in every case, because writes to it come after the guard.
+    pub fn run(&mut self, batch: &Memory, state: StateRef<'_>) -> Result<(), RunError> {
+        let (base, count): (*const Memory, usize) = match &state {
+            StateRef::Shared(regions) => (regions.as_ptr(), regions.len()),
+            StateRef::Mut(regions) => (regions.as_ptr(), regions.len()),
+        };
+        if self.writes_state && matches!(state, StateRef::Shared(_)) {
+            return Err(RunError::ReadOnlyState);
+        }
+        let check = |region: usize, found: usize, expected: usize| match found == expected {
+            true => Ok(()),
+            false => Err(RunError::Region { region, found, expected }),
+        };
+        check(1, batch.len(), self.regions[1])?;
+        check(3 + count, 3 + count, self.regions.len())?;
+        self.bases.0[0] = self.arena.bytes_mut().as_mut_ptr();
+        self.bases.0[1] = batch.bytes().as_ptr().cast_mut();
+        self.bases.0[2] = self.constants.bytes().as_ptr().cast_mut();
+        match state {
+            StateRef::Shared(regions) => {
+                for (i, region) in regions.iter().enumerate() {
+                    check(3 + i, region.len(), self.regions[3 + i])?;
+                    self.bases.0[3 + i] = region.bytes().as_ptr().cast_mut();
+                }
+            }
+            StateRef::Mut(regions) => {
+                for (i, region) in regions.iter_mut().enumerate() {
+                    check(3 + i, region.len(), self.regions[3 + i])?;
+                    self.bases.0[3 + i] = region.bytes_mut().as_mut_ptr();
+                }
+            }
+        }
+        let _ = base;
+        let scratch = self.scratch.bytes_mut().as_mut_ptr();
+        let shared = Shared { tape: self, scratch, stop: AtomicBool::new(false), outcome: Mutex::new(None) };
+        if self.threads == 1 {
+            shared.walk(&Team::solo());
+        } else {
+            Pool::global().run(self.threads, &|team| shared.walk(team));
+        }
+        shared.outcome.into_inner().unwrap_or_else(|poison| poison.into_inner()).map_or(Ok(()), Err)
+    }
+
+    /// The arena, to read values after a run.
+    pub fn arena(&self) -> &Memory {
+        &self.arena
+    }
+
+    /// The constants.
+    pub fn constants(&self) -> &Memory {
+        &self.constants
+    }
+
+    /// Number of calls.
+    pub fn len(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Whether there is nothing to run.
+    pub fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    /// Bytes of the arena and the scratch memory of all threads.
+    pub fn bytes(&self) -> usize {
+        self.arena.len() + self.scratch.len()
+    }
+}
+
+impl Shared<'_> {
+    /// One worker's way through the tape.
+    fn walk(&self, team: &Team) {
+        // SAFETY: worker `index` owns the `index`-th part of the scratch memory; a team has at most `threads` workers.
+        let scratch = unsafe { self.scratch.add(team.worker() * self.tape.scratch_each) };
+        let all = Worker { index: team.worker(), count: team.workers(), scratch };
+        let alone = Worker { index: 0, count: 1, scratch };
+        for call in &self.tape.calls {
+            if call.parallel || team.worker() == 0 {
+                let worker = if call.parallel { &all } else { &alone };
+                match &call.what {
+                    // SAFETY: `run` checked the regions, and barriers keep calls apart.
+                    What::Step(step) => match unsafe { step.run(&self.tape.bases, worker) } {
+                        Ok(()) => {}
+                        Err(fault) => self.report(RunError::Index { call: call.tag, fault }),
+                    },
+                    What::Guard(views) => self.check_guard(views),
+                }
+            }
+            if call.barrier {
+                team.barrier();
+                // Only a guard sets `stop`, and a barrier follows it, so all workers leave at the same place.
+                if self.stop.load(Ordering::Relaxed) {
+                    return;
+                }
+            }
+        }
+    }
+
+    #[cold]
+    fn report(&self, error: RunError) {
+        let mut outcome = self.outcome.lock().unwrap_or_else(|poison| poison.into_inner());
+        // The smallest (call, row) is reported, whichever worker comes first.
+        let key = |e: &RunError| match e {
+            RunError::Index { call, fault } => (*call, fault.row),
+            _ => (usize::MAX, 0),
+        };
+        if outcome.as_ref().is_none_or(|old| key(&error) < key(old)) {
+            *outcome = Some(error);
+        }
+    }
+
+    fn check_guard(&self, views: &[View]) {
+        if self.outcome.lock().is_ok_and(|o| o.is_some()) {
+            self.stop.store(true, Ordering::Relaxed);
+            return;
+        }
+        for (guard, view) in views.iter().enumerate() {
+            // SAFETY: guarded views were checked to lie inside their region.
+            let value = unsafe {
+                match view.dtype {
+                    DType::F64 => *self.tape.bases.ptr::<f64>(view),
+                    _ => f64::from(*self.tape.bases.ptr::<f32>(view)),
+                }
+            };
+            if !value.is_finite() {
+                self.report(RunError::NonFinite { guard, value });
+                self.stop.store(true, Ordering::Relaxed);
+                return;
+            }
+        }
+    }
+}
+
+impl Routine {
+    /// The routine's name, as profiles and errors print it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Routine::Tiles { .. } => "tiles",
+            Routine::Sum { .. } => "sum",
+            Routine::Max { .. } => "max",
+            Routine::Argmax => "argmax",
+            Routine::Pad { .. } => "pad",
+            Routine::Matmul => "matmul",
+            Routine::Gather => "gather",
+            Routine::ScatterAdd => "scatter_add",
+            Routine::Softmax => "softmax",
+            Routine::CrossEntropy => "cross_entropy",
+            Routine::CrossEntropyGrad => "cross_entropy_grad",
+            Routine::MeanSquaredError => "mean_squared_error",
+            Routine::Normalize { .. } => "normalize",
+            Routine::NormalizeGrad { .. } => "normalize_grad",
+            Routine::DropoutMask { .. } => "dropout_mask",
+            Routine::GlobalNorm => "global_norm",
+            Routine::Custom(_) => "custom",
+        }
+    }
+
+    /// Checks shapes and dtypes and resolves the call. Bounds, row-major outputs and overlaps are checked already.
+    fn build(&self, isa: Isa, outs: &[View], ins: &[View]) -> Result<Box<dyn Step>, String> {
+        match self {
+            Routine::Tiles { instrs, results } => tiles::build(isa, instrs, results, outs, ins),
+            Routine::Sum { axes } => reduce::build(isa, reduce::Fold::Sum, *axes, outs, ins),
+            Routine::Max { axes } => reduce::build(isa, reduce::Fold::Max, *axes, outs, ins),
+            Routine::Argmax => reduce::argmax(isa, outs, ins),
+            Routine::Pad { axis, before } => pad::build(isa, *axis, *before, outs, ins),
+            Routine::Matmul => gemm::build(isa, outs, ins),
+            Routine::Gather => gather::gather(isa, outs, ins),
+            Routine::ScatterAdd => gather::scatter_add(isa, outs, ins),
+            Routine::Softmax => rows::softmax(isa, outs, ins),
+            Routine::CrossEntropy => rows::cross_entropy(isa, outs, ins),
+            Routine::CrossEntropyGrad => rows::cross_entropy_grad(isa, outs, ins),
+            Routine::MeanSquaredError => reduce::mean_squared_error(isa, outs, ins),
+            Routine::Normalize { eps } => rows::normalize(isa, *eps, outs, ins),
+            Routine::NormalizeGrad { eps } => rows::normalize_grad(isa, *eps, outs, ins),
+            Routine::DropoutMask { rate, seed, stream } => random::dropout_mask(isa, *rate, *seed, *stream, outs, ins),
+            Routine::GlobalNorm => reduce::global_norm(isa, outs, ins),
+            Routine::Custom(body) => custom(body, outs, ins),
+        }
+    }
+}
+
+struct Custom {
+    body: CustomFn,
+    out: View,
+    ins: Vec<View>,
+}
+
+fn custom(body: &CustomFn, outs: &[View], ins: &[View]) -> Result<Box<dyn Step>, String> {
+    let ([out], true) = (outs, ins.len() <= CustomFn::MAX_INPUTS) else {
+        return Err(format!("a custom kernel has one output and at most {} inputs", CustomFn::MAX_INPUTS));
+    };
+    if let Some(i) = ins.iter().position(|v| !v.is_contiguous()) {
+        return Err(format!("input {i} is not row-major"));
+    }
+    Ok(Box::new(Custom { body: body.clone(), out: *out, ins: ins.to_vec() }))
+}
+
+impl Step for Custom {
+    unsafe fn run(&self, bases: &Bases, _: &Worker) -> Result<(), Fault> {
+        let mut slices = [Slice::U32(&[]); CustomFn::MAX_INPUTS];
+        // SAFETY: views are row-major, in bounds and apart from the output (checked when built).
+        let out = unsafe {
+            for (slice, view) in slices.iter_mut().zip(&self.ins) {
+                let n = view.shape.count();
+                *slice = match view.dtype {
+                    DType::F32 => Slice::F32(std::slice::from_raw_parts(bases.ptr(view), n)),
+                    DType::F64 => Slice::F64(std::slice::from_raw_parts(bases.ptr(view), n)),
+                    DType::U32 => Slice::U32(std::slice::from_raw_parts(bases.ptr(view), n)),
+                };
+            }
+            let n = self.out.shape.count();
+            match self.out.dtype {
+                DType::F32 => SliceMut::F32(std::slice::from_raw_parts_mut(bases.ptr(&self.out), n)),
+                DType::F64 => SliceMut::F64(std::slice::from_raw_parts_mut(bases.ptr(&self.out), n)),
+                DType::U32 => SliceMut::U32(std::slice::from_raw_parts_mut(bases.ptr(&self.out), n)),
+            }
+        };
+        (self.body.0)(&slices[..self.ins.len()], out);
+        Ok(())
+    }
+}

@@ -1,0 +1,38 @@
+//! Dropout from the counter generator: which elements fall out depends on (seed, layer, step, row) alone.
+
+use std::cell::Cell;
+
+use geartrain_engine::{Graph, Var};
+
+/// Sets elements to zero with probability `rate` and scales the others by 1 / (1 - rate) in training.
+///
+/// Reads the batch scalars `step` and `first_row` (the index of the batch's first row among all rows of the step).
+pub struct Dropout<'g> {
+    rate: f64,
+    seed: u64,
+    next: Cell<u32>,
+    scalars: Option<(Var<'g>, Var<'g>)>,
+}
+
+impl<'g> Dropout<'g> {
+    /// Dropout for training; a rate of 0 adds nothing to the graph.
+    pub fn training(g: &'g Graph, rate: f64, seed: u64) -> Dropout<'g> {
+        let scalars = (rate > 0.0).then(|| (g.scalar("step"), g.scalar("first_row")));
+        Dropout { rate, seed, next: Cell::new(0), scalars }
+    }
+
+    /// No dropout: evaluation and generation.
+    pub fn off() -> Dropout<'g> {
+        Dropout { rate: 0.0, seed: 0, next: Cell::new(0), scalars: None }
+    }
+
+    /// Applies the next dropout layer; the first axis of `x` counts rows.
+    #[track_caller]
+    pub fn forward(&self, x: Var<'g>) -> Var<'g> {
+        let stream = self.next.replace(self.next.get() + 1);
+        match self.scalars {
+            Some((step, first_row)) => x.dropout(self.rate, self.seed, stream, step, first_row),
+            None => x,
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Fully connected networks.
+
+use geartrain_engine::{Init, Var};
+
+use crate::linear::Linear;
+
+/// A function between layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// 1 / (1 + e^-x)
+    Sigmoid,
+    /// tanh x
+    Tanh,
+    /// max(x, 0)
+    Relu,
+    /// x Φ(x), exactly
+    Gelu,
+    /// x Φ(x) by the tanh formula
+    GeluTanh,
+    /// x / (1 + e^-x)
+    Silu,
+}
+
+impl Activation {
+    /// Applies it.
+    #[track_caller]
+    pub fn forward<'g>(self, x: Var<'g>) -> Var<'g> {
+        match self {
+            Activation::Sigmoid => x.sigmoid(),
+            Activation::Tanh => x.tanh(),
+            Activation::Relu => x.relu(),
+            Activation::Gelu => x.gelu(),
+            Activation::GeluTanh => x.gelu_tanh(),
+            Activation::Silu => x.silu(),
+        }
+    }
+}
+
+/// Linear layers with an activation between them: `layers.0`, `layers.1`, ...
+#[derive(Clone, Debug)]
+pub struct Mlp {
+    /// Columns of the input, of each hidden layer, and of the output.
+    pub sizes: Vec<usize>,
+    /// Between the layers, not after the last.
+    pub activation: Activation,
+    /// Whether layers have biases.
+    pub bias: bool,
+}
+
+impl Mlp {
+    /// y (N, outputs) from x (N, inputs). Kaiming normal weights.
+    #[track_caller]
+    pub fn forward<'g>(&self, x: Var<'g>) -> Var<'g> {
+        let last = self.sizes.len().saturating_sub(2);
+        let layer = |x: Var<'g>, (i, pair): (usize, &[usize])| {
+            let init: Init = crate::init::kaiming_normal(pair[0]);
+            let layer = Linear { inputs: pair[0], outputs: pair[1], bias: self.bias, init };
+            let y = layer.forward(&format!("layers.{i}"), x);
+            if i == last { y } else { self.activation.forward(y) }
+        };
+        self.sizes.windows(2).enumerate().fold(x, layer)
+    }
+}

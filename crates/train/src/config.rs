@@ -1,0 +1,323 @@
+//! The configuration of a run: five sections of keys, each with a type, a range, a default and a sentence of help.
+//!
+//! [`KEYS`] is the one table of them: defaults, reading, printing, range checks, suggestions and `--help` all walk it.
+//! Values come, the later over the earlier, from the defaults for the data, a TOML file, and `--set key=value`; flags
+//! such as `--steps` are short names of keys.
+
+mod choices;
+mod keys;
+mod parse;
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+pub use choices::{Activation, Choice, Decay, ModelKind, OptimizerKind, Order, ScheduleKind, TokenizerKind};
+pub use keys::{KEYS, Key, KeyType, Range, keys_help};
+
+use crate::error::{Error, Result};
+use keys::Slot;
+use parse::{Assignment, Value};
+
+/// What is trained on; it decides the defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DataKind {
+    /// The embedded names: a model that trains in under a minute.
+    Names,
+    /// A text file or a folder of them.
+    Text,
+}
+
+/// Everything that decides a run. Field by field, see [`KEYS`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Config {
+    /// What is learned from.
+    pub data: DataConfig,
+    /// What learns.
+    pub model: ModelConfig,
+    /// How a gradient becomes an update.
+    pub optimizer: OptimizerConfig,
+    /// How the learning rate changes.
+    pub schedule: ScheduleConfig,
+    /// How long, in what batches, and what is kept.
+    pub train: TrainConfig,
+}
+
+/// `[data]`: what is learned from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DataConfig {
+    /// A text file or a folder of them; `None` is the embedded names.
+    pub path: Option<String>,
+    /// What one token is.
+    pub tokenizer: TokenizerKind,
+    /// The share of the text, its end, that is never trained on; 0 for none.
+    pub validation: f64,
+    /// Which windows of the text a step reads.
+    pub order: Order,
+}
+
+/// `[model]`: what learns.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ModelConfig {
+    /// The kind of network.
+    pub kind: ModelKind,
+    /// Transformer blocks.
+    pub layers: usize,
+    /// Attention heads of a block.
+    pub heads: usize,
+    /// Numbers that stand for one token.
+    pub width: usize,
+    /// Tokens that the model sees at once.
+    pub context: usize,
+    /// Size of the token table; 0 is the tokenizer's. See [`Config::vocab_for`].
+    pub vocab: usize,
+    /// Share of values dropped in training.
+    pub dropout: f64,
+    /// Whether the output layer shares the token table.
+    pub tied: bool,
+    /// Whether linear layers and layer norms add a bias.
+    pub bias: bool,
+    /// The function between the layers of the feed-forward part.
+    pub activation: Activation,
+}
+
+/// `[optimizer]`: how a gradient becomes an update.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OptimizerConfig {
+    /// The update rule.
+    pub kind: OptimizerKind,
+    /// The highest learning rate.
+    pub lr: f64,
+    /// AdamW's two decay rates of the moments.
+    pub betas: [f64; 2],
+    /// Strength of weight decay.
+    pub weight_decay: f64,
+    /// Which parameters decay.
+    pub decay: Decay,
+    /// The momentum of `momentum`.
+    pub momentum: f64,
+    /// The largest norm of the whole gradient; 0 is no limit.
+    pub clip: f64,
+}
+
+/// `[schedule]`: how the learning rate changes over a run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ScheduleConfig {
+    /// The shape after the warm-up.
+    pub kind: ScheduleKind,
+    /// Steps of linear rise at the start.
+    pub warmup: u64,
+    /// The rate that a cosine ends at.
+    pub min_lr: f64,
+}
+
+/// `[train]`: how long, in what batches, and what is kept.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TrainConfig {
+    /// Planned training steps.
+    pub steps: u64,
+    /// Windows read by one step.
+    pub batch: usize,
+    /// Steps between evaluations; 0 is only at the end.
+    pub eval_every: u64,
+    /// Steps between checkpoints; 0 is only at the end.
+    pub save_every: u64,
+    /// Newest checkpoints kept beside the best one; 0 is all.
+    pub keep: usize,
+    /// Seed of the initial weights, the data order and dropout.
+    pub seed: u64,
+    /// Threads; 0 is one a core. They never change a result.
+    pub threads: usize,
+}
+
+impl Config {
+    /// The defaults for a kind of data.
+    pub fn defaults(kind: DataKind) -> Config {
+        let mut config = Config::default();
+        for key in KEYS {
+            let assigned = parse::value_of_text(key, key.default_for(kind)).map(|value| config.assign(key, value));
+            debug_assert!(assigned.is_ok(), "the default of {} is not one", key.name);
+        }
+        config
+    }
+
+    /// The configuration of a run: the defaults for the data it names, under the file, under the `sets` (key and value, as
+    /// from `--set` and the flags that are short names of keys), the later winning. Ends with [`Config::check`].
+    ///
+    /// # Errors
+    /// Those of [`Config::merge_file`], [`Config::set`] and [`Config::check`].
+    pub fn build(file: Option<&Path>, sets: &[(String, String)]) -> Result<Config> {
+        let mut assignments = match file {
+            Some(path) => parse::file(path)?,
+            None => Vec::new(),
+        };
+        for (name, text) in sets {
+            let key = parse::known_key(name)?;
+            assignments.push(Assignment { key, value: parse::value_of_text(key, text)? });
+        }
+        // The defaults depend on the data, which the assignments may name.
+        let mut named = Config::default();
+        named.apply(&assignments);
+        let mut config = Config::defaults(named.data_kind());
+        config.apply(&assignments);
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Whether the embedded names or a text is trained on.
+    pub fn data_kind(&self) -> DataKind {
+        if self.data.path.is_some() { DataKind::Text } else { DataKind::Names }
+    }
+
+    /// Takes over what a TOML file sets, leaving the rest.
+    ///
+    /// # Errors
+    /// The file cannot be read, is not TOML, or has an unknown key or a value of the wrong type or range: with file and line.
+    pub fn merge_file(&mut self, path: &Path) -> Result<()> {
+        let assignments = parse::file(path)?;
+        self.apply(&assignments);
+        Ok(())
+    }
+
+    /// Takes over what a TOML text sets; `label` names it in errors.
+    ///
+    /// # Errors
+    /// As [`Config::merge_file`].
+    pub fn merge_toml(&mut self, text: &str, label: &str) -> Result<()> {
+        let assignments = parse::toml(text, label)?;
+        self.apply(&assignments);
+        Ok(())
+    }
+
+    /// Sets one key from text, as `--set train.steps=100` does.
+    ///
+    /// # Errors
+    /// An unknown key, with the nearest known one, or a value of the wrong type or range.
+    pub fn set(&mut self, key: &str, text: &str) -> Result<()> {
+        let key = parse::known_key(key)?;
+        let value = parse::value_of_text(key, text)?;
+        self.assign(key, value);
+        Ok(())
+    }
+
+    /// The value of a key, written as TOML; `None` for an unknown key and for a `data.path` that is not set.
+    pub fn get(&self, key: &str) -> Option<String> {
+        let key = KEYS.iter().find(|known| known.name == key)?;
+        self.value(key).toml()
+    }
+
+    /// Checks every range, and what keys must satisfy together.
+    ///
+    /// # Errors
+    /// The first value that does not fit.
+    pub fn check(&self) -> Result<()> {
+        for key in KEYS {
+            parse::check_range(key, &self.value(key))?;
+        }
+        let (width, heads) = (self.model.width, self.model.heads);
+        if width % heads != 0 {
+            let below = width / heads * heads;
+            let fitting = if below == 0 { heads.to_string() } else { format!("{below} or {}", below + heads) };
+            return Err(Error::usage(format!(
+                "model.width must be a multiple of model.heads, got a width of {width} and {heads} heads"
+            ))
+            .hint(format!("with {heads} heads, a width of {fitting} fits")));
+        }
+        let (lr, lowest) = (self.optimizer.lr, self.schedule.min_lr);
+        if self.schedule.kind == ScheduleKind::Cosine && lowest > lr {
+            return Err(Error::usage(format!("schedule.min_lr must not be above optimizer.lr, got {lowest} and {lr}"))
+                .hint("set schedule.min_lr too, a tenth of the learning rate for example, or schedule.kind=constant"));
+        }
+        Ok(())
+    }
+
+    /// The size of the model's token table for a tokenizer of `tokens` tokens: `model.vocab`, or as many where that is 0.
+    ///
+    /// # Errors
+    /// `model.vocab` is smaller than the tokenizer's.
+    pub fn vocab_for(&self, tokens: usize) -> Result<usize> {
+        match self.model.vocab {
+            0 => Ok(tokens),
+            vocab if vocab < tokens => Err(Error::usage(format!(
+                "model.vocab must be at least {tokens}, the tokens of the tokenizer, got {vocab}"
+            ))
+            .hint("leave model.vocab at 0 to take the tokenizer's size")),
+            vocab => Ok(vocab),
+        }
+    }
+
+    /// The whole configuration as TOML, every key in the order of [`KEYS`]; reading it gives the same configuration.
+    pub fn resolved(&self) -> String {
+        self.write(|_| true)
+    }
+
+    /// The part of the configuration that decides results, as TOML: all but `data.path` and `train.threads`.
+    pub fn for_checkpoint(&self) -> String {
+        self.write(|key| key.name != "data.path" && key.name != "train.threads")
+    }
+
+    fn write(&self, wanted: impl Fn(&Key) -> bool) -> String {
+        let mut text = String::new();
+        let mut section = "";
+        for key in KEYS.iter().filter(|key| wanted(key)) {
+            let Some(value) = self.value(key).toml() else { continue };
+            if key.section() != section {
+                let gap = if text.is_empty() { "" } else { "\n" };
+                section = key.section();
+                let _ = writeln!(text, "{gap}[{section}]");
+            }
+            let _ = writeln!(text, "{} = {value}", key.short());
+        }
+        text
+    }
+
+    fn value(&self, key: &Key) -> Value {
+        // The table gives write access only; a copy of these few numbers is read through it.
+        match (key.slot)(&mut self.clone()) {
+            Slot::Whole(slot) => Value::Whole(*slot),
+            Slot::Size(slot) => Value::Whole(*slot as u64),
+            Slot::Number(slot) => Value::Number(*slot),
+            Slot::Pair(slot) => Value::Pair(*slot),
+            Slot::Flag(slot) => Value::Flag(*slot),
+            Slot::Choice(slot) => Value::Text(slot.chosen().to_string()),
+            Slot::Path(slot) => Value::Text(slot.clone().unwrap_or_default()),
+        }
+    }
+
+    fn apply(&mut self, assignments: &[Assignment]) {
+        for Assignment { key, value } in assignments {
+            self.assign(key, value.clone());
+        }
+    }
+
+    /// Stores a value that was checked against the key's type and range.
+    fn assign(&mut self, key: &Key, value: Value) {
+        match ((key.slot)(self), value) {
+            (Slot::Whole(slot), Value::Whole(value)) => *slot = value,
+            (Slot::Size(slot), Value::Whole(value)) => *slot = usize::try_from(value).unwrap_or(usize::MAX),
+            (Slot::Number(slot), Value::Number(value)) => *slot = value,
+            (Slot::Pair(slot), Value::Pair(value)) => *slot = value,
+            (Slot::Flag(slot), Value::Flag(value)) => *slot = value,
+            (Slot::Choice(slot), Value::Text(value)) => {
+                let known = slot.choose(&value);
+                debug_assert!(known, "{value} was checked against the words of {}", key.name);
+            }
+            (Slot::Path(slot), Value::Text(value)) => *slot = Some(value).filter(|path| !path.is_empty()),
+            (_, value) => debug_assert!(false, "{value:?} is not of the type of {}", key.name),
+        }
+    }
+}
+
+/// Splits the `key=value` of `--set`.
+///
+/// # Errors
+/// There is no `=`.
+pub fn split_set(text: &str) -> Result<(String, String)> {
+    match text.split_once('=') {
+        Some((key, value)) => Ok((key.trim().to_string(), value.trim().to_string())),
+        None => Err(Error::usage(format!("--set wants key=value, got `{text}`"))
+            .hint("for example --set train.steps=500; `geartrain train --help` lists the keys")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

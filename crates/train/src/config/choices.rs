@@ -1,0 +1,117 @@
+//! The keys whose values are one word of a few.
+
+/// A value that is one word of a few.
+pub trait Choice {
+    /// The word that stands for the value.
+    fn chosen(&self) -> &'static str;
+    /// Takes the value that a word stands for; false, and no change, where there is none.
+    fn choose(&mut self, word: &str) -> bool;
+}
+
+/// Defines an enum whose values have names, the first being its `Default`.
+macro_rules! choices {
+    ($(#[$doc:meta])* $name:ident { $(#[$first_doc:meta])* $first:ident = $first_word:literal
+        $(, $(#[$value_doc:meta])* $value:ident = $word:literal)* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+        pub enum $name { $(#[$first_doc])* #[default] $first, $($(#[$value_doc])* $value),* }
+
+        impl $name {
+            /// Every value.
+            pub const ALL: &'static [$name] = &[$name::$first, $($name::$value),*];
+            /// The words that stand for the values, in the same order.
+            pub const NAMES: &'static [&'static str] = &[$first_word, $($word),*];
+
+            /// The word that stands for the value.
+            pub fn name(self) -> &'static str {
+                match self { $name::$first => $first_word, $($name::$value => $word),* }
+            }
+        }
+
+        impl Choice for $name {
+            fn chosen(&self) -> &'static str {
+                self.name()
+            }
+
+            fn choose(&mut self, word: &str) -> bool {
+                let found = Self::ALL.iter().find(|value| value.name() == word);
+                *self = found.copied().unwrap_or(*self);
+                found.is_some()
+            }
+        }
+    };
+}
+
+choices! {
+    /// `data.tokenizer`: what one token is.
+    TokenizerKind {
+        /// A character of the text.
+        Char = "char",
+        /// A byte of the text's UTF-8.
+        Byte = "byte",
+    }
+}
+
+choices! {
+    /// `data.order`: which windows of the text a step reads.
+    Order {
+        /// Random places, drawn anew for each step.
+        Shuffle = "shuffle",
+        /// One window after the other.
+        Sequential = "sequential",
+    }
+}
+
+choices! {
+    /// `model.kind`: the network.
+    ModelKind {
+        /// A transformer as GPT-2.
+        Gpt2 = "gpt2",
+    }
+}
+
+choices! {
+    /// `model.activation`: the function inside the feed-forward part.
+    Activation {
+        /// `x * Phi(x)`, through the error function.
+        Gelu = "gelu",
+        /// GELU through its tanh approximation, as in GPT-2's published weights.
+        GeluTanh = "gelu_tanh",
+        /// `max(x, 0)`.
+        Relu = "relu",
+        /// `x * sigmoid(x)`.
+        Silu = "silu",
+    }
+}
+
+choices! {
+    /// `optimizer.kind`: the update rule.
+    OptimizerKind {
+        /// Plain gradient descent.
+        Sgd = "sgd",
+        /// Gradient descent with momentum.
+        Momentum = "momentum",
+        /// Adam with decoupled weight decay.
+        AdamW = "adamw",
+    }
+}
+
+choices! {
+    /// `optimizer.decay`: which parameters weight decay acts on.
+    Decay {
+        /// Those of two or more axes: not biases and not gains.
+        Matrices = "matrices",
+        /// All.
+        All = "all",
+    }
+}
+
+choices! {
+    /// `schedule.kind`: the learning rate after the warm-up.
+    ScheduleKind {
+        /// Stays as it is.
+        Constant = "constant",
+        /// Falls along half a cosine wave.
+        Cosine = "cosine",
+    }
+}

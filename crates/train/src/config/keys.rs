@@ -1,0 +1,252 @@
+//! The table of keys: the one place that names, types, bounds, defaults and explains them.
+
+use std::fmt::Write as _;
+
+use super::choices::{Activation, Choice, Decay, ModelKind, OptimizerKind, Order, ScheduleKind, TokenizerKind};
+use super::{Config, DataKind};
+
+/// The largest whole number of a size: the engine indexes with 32 bits.
+const MAX_SIZE: u64 = i32::MAX as u64;
+/// The largest whole number that TOML holds.
+const MAX_WHOLE: u64 = i64::MAX as u64;
+
+/// One key of the configuration.
+pub struct Key {
+    /// The dotted name, as in `train.steps`.
+    pub name: &'static str,
+    /// What its values are.
+    pub kind: KeyType,
+    /// The default for a text.
+    pub default: &'static str,
+    /// The default for the embedded names where it is another one.
+    pub names: Option<&'static str>,
+    /// The command-line flag that is a short name of it, or empty.
+    pub flag: &'static str,
+    /// A sentence saying what it does.
+    pub help: &'static str,
+    pub(super) slot: fn(&mut Config) -> Slot<'_>,
+}
+
+/// What the values of a key are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum KeyType {
+    /// A whole number from `min` to `max`, both included.
+    Whole {
+        /// The smallest.
+        min: u64,
+        /// The largest.
+        max: u64,
+    },
+    /// A finite number in a range.
+    Number(Range),
+    /// Two numbers, each in a range.
+    Pair(Range),
+    /// `true` or `false`.
+    Flag,
+    /// One word of these.
+    Choice(&'static [&'static str]),
+    /// The path of a file or folder.
+    Path,
+}
+
+/// Which numbers fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Range {
+    /// Above 0.
+    Positive,
+    /// 0 or above.
+    NotNegative,
+    /// At least 0 and below 1.
+    BelowOne,
+    /// From 0 to 0.5, both included.
+    UpToHalf,
+}
+
+impl Range {
+    /// Whether a number fits; infinities and NaN never do.
+    pub fn holds(self, x: f64) -> bool {
+        x.is_finite()
+            && match self {
+                Range::Positive => x > 0.0,
+                Range::NotNegative => x >= 0.0,
+                Range::BelowOne => (0.0..1.0).contains(&x),
+                Range::UpToHalf => (0.0..=0.5).contains(&x),
+            }
+    }
+
+    /// The range in words, as after "must be".
+    pub fn words(self) -> &'static str {
+        match self {
+            Range::Positive => "above 0",
+            Range::NotNegative => "at least 0",
+            Range::BelowOne => "at least 0 and below 1",
+            Range::UpToHalf => "from 0 to 0.5",
+        }
+    }
+}
+
+/// Where a key's value lies in a [`Config`].
+pub(super) enum Slot<'a> {
+    Whole(&'a mut u64),
+    Size(&'a mut usize),
+    Number(&'a mut f64),
+    Pair(&'a mut [f64; 2]),
+    Flag(&'a mut bool),
+    Choice(&'a mut dyn Choice),
+    Path(&'a mut Option<String>),
+}
+
+impl Key {
+    /// The section, as `train` of `train.steps`.
+    pub fn section(&self) -> &'static str {
+        self.name.split_once('.').map_or("", |(section, _)| section)
+    }
+
+    /// The name inside its section, as `steps` of `train.steps`.
+    pub fn short(&self) -> &'static str {
+        self.name.split_once('.').map_or(self.name, |(_, short)| short)
+    }
+
+    /// The default for a kind of data, as text.
+    pub fn default_for(&self, kind: DataKind) -> &'static str {
+        match (kind, self.names) {
+            (DataKind::Names, Some(value)) => value,
+            _ => self.default,
+        }
+    }
+
+    const fn named(self, default: &'static str) -> Key {
+        Key { names: Some(default), ..self }
+    }
+
+    const fn flag(self, flag: &'static str) -> Key {
+        Key { flag, ..self }
+    }
+}
+
+type SlotFn = fn(&mut Config) -> Slot<'_>;
+
+const fn key(name: &'static str, kind: KeyType, default: &'static str, slot: SlotFn, help: &'static str) -> Key {
+    Key { name, kind, default, names: None, flag: "", help, slot }
+}
+
+const fn whole(min: u64) -> KeyType {
+    KeyType::Whole { min, max: MAX_WHOLE }
+}
+
+const fn size(min: u64) -> KeyType {
+    KeyType::Whole { min, max: MAX_SIZE }
+}
+
+/// Every key, in the order in which a configuration is written.
+#[rustfmt::skip] // One key is two or three lines: what it is, where it lies, what it does.
+pub const KEYS: &[Key] = &[
+    key("data.path", KeyType::Path, "", |c| Slot::Path(&mut c.data.path),
+        "A UTF-8 text file, or a folder of them. Without it, the embedded names.").flag("DATA"),
+    key("data.tokenizer", KeyType::Choice(TokenizerKind::NAMES), "char", |c| Slot::Choice(&mut c.data.tokenizer),
+        "What one token is: a character, or a byte of the UTF-8."),
+    key("data.validation", KeyType::Number(Range::UpToHalf), "0.1", |c| Slot::Number(&mut c.data.validation),
+        "The share of the text, its end, that is kept for evaluation; 0 for none."),
+    key("data.order", KeyType::Choice(Order::NAMES), "shuffle", |c| Slot::Choice(&mut c.data.order),
+        "Which windows of the text a step reads: at random places, or one after the other."),
+
+    key("model.kind", KeyType::Choice(ModelKind::NAMES), "gpt2", |c| Slot::Choice(&mut c.model.kind),
+        "The network.").flag("--model"),
+    key("model.layers", size(1), "4", |c| Slot::Size(&mut c.model.layers),
+        "How many transformer blocks."),
+    key("model.heads", size(1), "4", |c| Slot::Size(&mut c.model.heads),
+        "How many attention heads a block has; they share its width."),
+    key("model.width", size(1), "128", |c| Slot::Size(&mut c.model.width),
+        "How many numbers stand for one token.").named("64"),
+    key("model.context", size(1), "64", |c| Slot::Size(&mut c.model.context),
+        "How many tokens the model sees at once.").named("32").flag("--context"),
+    key("model.vocab", size(0), "0", |c| Slot::Size(&mut c.model.vocab),
+        "How many tokens the model has room for; 0 for as many as the tokenizer has."),
+    key("model.dropout", KeyType::Number(Range::BelowOne), "0.0", |c| Slot::Number(&mut c.model.dropout),
+        "The share of values that training drops at random."),
+    key("model.tied", KeyType::Flag, "true", |c| Slot::Flag(&mut c.model.tied),
+        "Whether the output layer shares the table of tokens."),
+    key("model.bias", KeyType::Flag, "false", |c| Slot::Flag(&mut c.model.bias),
+        "Whether linear layers and layer norms add a bias."),
+    key("model.activation", KeyType::Choice(Activation::NAMES), "gelu", |c| Slot::Choice(&mut c.model.activation),
+        "The function inside the feed-forward part; gelu is the exact one."),
+
+    key("optimizer.kind", KeyType::Choice(OptimizerKind::NAMES), "adamw", |c| Slot::Choice(&mut c.optimizer.kind),
+        "The update rule."),
+    key("optimizer.lr", KeyType::Number(Range::Positive), "0.001", |c| Slot::Number(&mut c.optimizer.lr),
+        "The learning rate at its highest.").flag("--lr"),
+    key("optimizer.betas", KeyType::Pair(Range::BelowOne), "0.9, 0.99", |c| Slot::Pair(&mut c.optimizer.betas),
+        "How slowly AdamW's mean and mean square of the gradient change."),
+    key("optimizer.weight_decay", KeyType::Number(Range::NotNegative), "0.1", |c| Slot::Number(&mut c.optimizer.weight_decay),
+        "How strongly weights are drawn to 0."),
+    key("optimizer.decay", KeyType::Choice(Decay::NAMES), "matrices", |c| Slot::Choice(&mut c.optimizer.decay),
+        "What weight decay acts on: matrices only, or biases and gains too."),
+    key("optimizer.momentum", KeyType::Number(Range::BelowOne), "0.9", |c| Slot::Number(&mut c.optimizer.momentum),
+        "The momentum, where optimizer.kind is momentum."),
+    key("optimizer.clip", KeyType::Number(Range::NotNegative), "1.0", |c| Slot::Number(&mut c.optimizer.clip),
+        "The largest norm of the whole gradient; longer ones are scaled down to it. 0 for no limit."),
+
+    key("schedule.kind", KeyType::Choice(ScheduleKind::NAMES), "cosine", |c| Slot::Choice(&mut c.schedule.kind),
+        "The learning rate after the warm-up: constant, or falling along half a cosine wave."),
+    key("schedule.warmup", whole(0), "100", |c| Slot::Whole(&mut c.schedule.warmup),
+        "Over how many steps the learning rate rises at the start."),
+    key("schedule.min_lr", KeyType::Number(Range::NotNegative), "0.0001", |c| Slot::Number(&mut c.schedule.min_lr),
+        "The learning rate that a cosine ends at."),
+
+    key("train.steps", whole(1), "2000", |c| Slot::Whole(&mut c.train.steps),
+        "How many training steps are planned.").named("1000").flag("--steps"),
+    key("train.batch", size(1), "12", |c| Slot::Size(&mut c.train.batch),
+        "How many windows of the text a step reads.").named("32").flag("--batch"),
+    key("train.eval_every", whole(0), "500", |c| Slot::Whole(&mut c.train.eval_every),
+        "How many steps lie between evaluations; 0 for one at the end.").named("250"),
+    key("train.save_every", whole(0), "500", |c| Slot::Whole(&mut c.train.save_every),
+        "How many steps lie between checkpoints; 0 for one at the end."),
+    key("train.keep", size(0), "3", |c| Slot::Size(&mut c.train.keep),
+        "How many of the newest checkpoints are kept beside the best one; 0 for all."),
+    key("train.seed", whole(0), "1337", |c| Slot::Whole(&mut c.train.seed),
+        "Decides the initial weights, the data order and dropout.").flag("--seed"),
+    key("train.threads", size(0), "0", |c| Slot::Size(&mut c.train.threads),
+        "How many threads compute; 0 for one a core. The results are the same for any number.").flag("--threads"),
+];
+
+/// Keys that are planned and not built, each with what to do until then.
+pub(super) const PLANNED_KEYS: &[(&str, &str)] = &[
+    ("data.vocab", "the vocabulary of char and byte tokenizers follows from the text; leave the key out"),
+    ("data.target", "targets belong to tables, and training on tables is not available yet; leave the key out"),
+    ("model.kv_heads", "it belongs to Llama models, which are not available yet; leave the key out"),
+    ("model.hidden", "the feed-forward part of gpt2 is 4 times its width; leave the key out"),
+    ("train.grad_shards", "leave the key out; train.batch is computed in one piece"),
+    ("train.patience", "leave the key out; the best checkpoint is kept in any case"),
+    ("train.precision", "leave the key out; training is in f32"),
+    ("train.ema", "leave the key out"),
+    ("optimizer.ema", "leave the key out"),
+];
+
+/// Values that are planned and not built.
+pub(super) const PLANNED_VALUES: &[(&str, &[&str])] =
+    &[("data.tokenizer", &["bpe"]), ("model.kind", &["mlp", "ngram", "rnn", "gru", "lstm", "llama"])];
+
+/// The keys with their defaults and help, a section after the other, for `--help`.
+pub fn keys_help() -> String {
+    let mut text = String::new();
+    let mut section = "";
+    for key in KEYS {
+        if key.section() != section {
+            let gap = if text.is_empty() { "" } else { "\n" };
+            section = key.section();
+            let _ = writeln!(text, "{gap}[{section}]");
+        }
+        let mut help = key.help.to_string();
+        if let KeyType::Choice(words) = key.kind {
+            let _ = write!(help, " [{}]", words.join(", "));
+        }
+        if let Some(names) = key.names {
+            let _ = write!(help, " (the embedded names: {names})");
+        }
+        if !key.flag.is_empty() {
+            let _ = write!(help, " ({})", key.flag);
+        }
+        let _ = writeln!(text, "  {:<13} {:<9}  {help}", key.short(), key.default);
+    }
+    text
+}
