@@ -45,19 +45,16 @@ pub fn philox4x32_10(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     c
 }
 
-/// The words of `N` counters that differ in their last word, which goes up from `first`: word `w` of counter `l` is
-/// `[w][l]`. The loops over `l` vectorise where this is inlined.
+/// The words of the `N` counters (c0, c1, c2, first + l): word `w` of counter `l` is `[w][l]`. The loops over `l`
+/// vectorise where this is inlined.
 #[inline(always)]
-pub(crate) fn lanes<const N: usize>(counter: [u32; 4], first: u32, key: [u32; 2]) -> [[u32; N]; 4] {
-    let mut c = counter.map(|word| [word; N]);
-    for (l, word) in c[3].iter_mut().enumerate() {
-        *word = first.wrapping_add(l as u32);
-    }
+pub(crate) fn lanes<const N: usize>([c0, c1, c2]: [u32; 3], first: u32, key: [u32; 2]) -> [[u32; N]; 4] {
+    let mut c = [[c0; N], [c1; N], [c2; N], std::array::from_fn(|l| first.wrapping_add(l as u32))];
     let mut key = key;
     for _ in 0..ROUNDS {
-        for l in 0..N {
-            let words = round([c[0][l], c[1][l], c[2][l], c[3][l]], key);
-            (c[0][l], c[1][l], c[2][l], c[3][l]) = (words[0], words[1], words[2], words[3]);
+        let [c0, c1, c2, c3] = &mut c;
+        for (((c0, c1), c2), c3) in c0.iter_mut().zip(c1).zip(c2).zip(c3) {
+            [*c0, *c1, *c2, *c3] = round([*c0, *c1, *c2, *c3], key);
         }
         key = next_key(key);
     }
@@ -93,7 +90,7 @@ pub fn normal(seed: u64, stream: u64, index: u64) -> f64 {
     let u = fraction(a) + 1.0 / (1u64 << 53) as f64;
     let angle = std::f64::consts::TAU * fraction(b);
     let radius = (-2.0 * libm::log(u)).sqrt();
-    radius * if index % 2 == 0 { libm::cos(angle) } else { libm::sin(angle) }
+    radius * if index.is_multiple_of(2) { libm::cos(angle) } else { libm::sin(angle) }
 }
 
 /// A whole number in `0..limit` (0 if that is empty): the upper half of the 128-bit product of the first number with
@@ -126,7 +123,7 @@ mod tests {
     fn known_answers() {
         for (counter, key, want) in KNOWN {
             assert_eq!(philox4x32_10(counter, key), want);
-            let words = lanes::<16>(counter, counter[3].wrapping_sub(5), key);
+            let words = lanes::<16>([counter[0], counter[1], counter[2]], counter[3].wrapping_sub(5), key);
             assert_eq!(words.map(|word| word[5]), want);
         }
     }

@@ -1,12 +1,21 @@
-//! Training with Geartrain: configuration, data, tokenizers and schedules.
+//! Training with Geartrain: configuration, data, tokenizers, the loop, run folders and checkpoints.
 #![forbid(unsafe_code)]
 
+mod atomic;
+pub mod chart;
+pub mod checkpoint;
 pub mod config;
+pub mod curve;
 pub mod data;
 pub mod error;
+pub mod interrupt;
+pub mod metrics;
 pub mod model;
+pub mod plot;
+pub mod run_folder;
 pub mod sample;
 pub mod schedule;
+pub mod session;
 pub mod tokenizer;
 pub mod trainer;
 

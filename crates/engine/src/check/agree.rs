@@ -140,7 +140,8 @@ fn share(found: f64, wanted: f64, bound: f64, dtype: DType) -> f64 {
         return 0.0;
     }
     let share = (found - wanted).abs() / bound;
-    if dtype == DType::U32 || share.is_nan() { f64::INFINITY } else { share }
+    // A bound that allows everything is none.
+    if dtype == DType::U32 || share.is_nan() || !bound.is_finite() { f64::INFINITY } else { share }
 }
 
 /// The first element whose bits differ. Payloads of NaN do not count.
@@ -176,6 +177,7 @@ mod tests {
         assert!(share(f64::NAN, 1.0, 1.0, DType::F32).is_infinite());
         assert!(share(1.0, f64::NAN, 1.0, DType::F32).is_infinite());
         assert!(share(3.0, 4.0, 100.0, DType::U32).is_infinite());
+        assert!(share(1.0, 2.0, f64::INFINITY, DType::F32).is_infinite());
         assert_eq!(share(f64::INFINITY, 1e39, 1.0, DType::F32), 0.0);
         assert!(share(f64::INFINITY, 1e38, 1.0, DType::F32).is_infinite());
     }

@@ -75,9 +75,9 @@ pub enum InterpretError {
         /// The input, entry or operation.
         name: String,
         /// Its shape.
-        expected: Shape,
+        expected: Box<Shape>,
         /// What was given.
-        found: Shape,
+        found: Box<Shape>,
     },
     /// A reference gave another number of elements than its operation's output has.
     #[error("the reference of {op} gives {found} numbers for shape {expected}")]
@@ -85,7 +85,7 @@ pub enum InterpretError {
         /// The operation.
         op: String,
         /// The shape of its output.
-        expected: Shape,
+        expected: Box<Shape>,
         /// How many numbers came.
         found: usize,
     },
@@ -136,7 +136,9 @@ pub fn apply(op: &Arc<dyn Op>, x: &[Array], shape: Shape) -> Result<Array, Inter
     let values = op.reference(x, shape);
     match values.len() == shape.count() {
         true => Ok(Array { shape, values }),
-        false => Err(InterpretError::Count { op: op.name().to_string(), expected: shape, found: values.len() }),
+        false => {
+            Err(InterpretError::Count { op: op.name().to_string(), expected: Box::new(shape), found: values.len() })
+        }
     }
 }
 
@@ -144,7 +146,11 @@ fn given(name: &str, ty: Type, feed: &Feed) -> Result<Array, InterpretError> {
     let array = feed.get(name).ok_or_else(|| InterpretError::Missing(name.to_string()))?;
     match array.shape == ty.shape && array.values.len() == ty.shape.count() {
         true => Ok(array.clone()),
-        false => Err(InterpretError::Shape { name: name.to_string(), expected: ty.shape, found: array.shape }),
+        false => Err(InterpretError::Shape {
+            name: name.to_string(),
+            expected: Box::new(ty.shape),
+            found: Box::new(array.shape),
+        }),
     }
 }
 

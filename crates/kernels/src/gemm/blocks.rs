@@ -13,11 +13,27 @@ const PACK_TILES: usize = 4;
 /// Bytes of the block of a that is kept in the second-level cache.
 const BLOCK_BYTES: usize = 384 * 1024;
 
+/// Rows that stand a multiple of so many bytes apart fall on few sets of the caches.
+const CROWDED: usize = 2048;
+/// Elements between copied rows, beyond their length, so that they do not.
+const ROW_GAP: usize = 16;
+
+/// How a block of a is read.
+#[derive(Clone, Copy, PartialEq)]
+enum Left {
+    /// Where it stands.
+    InPlace,
+    /// From a copy of its rows.
+    Rows,
+    /// From a copy in the order of the tiles.
+    Tiles,
+}
+
 /// How products of these sizes are computed with kernel `K`. The choices change the speed, never the bits.
 pub(super) struct Blocks<K: Kernel> {
     dims: Dims,
     batch: Batch,
-    pack_a: bool,
+    left: Left,
     kernel: std::marker::PhantomData<K>,
 }
 
@@ -27,9 +43,15 @@ impl<K: Kernel> Blocks<K> {
 
     /// A plan for `batch.count` products, each with at least one multiply-add.
     pub(super) fn new(dims: Dims, batch: Batch) -> Blocks<K> {
-        // Tiles walk along k. Where its steps are far apart, that pays only for a single panel.
-        let pack_a = dims.csa != 1 && dims.n > K::NR;
-        Blocks { dims, batch, pack_a, kernel: std::marker::PhantomData }
+        // Tiles walk along k. A copy pays when several panels of columns read it.
+        let crowded = (dims.rsa * size_of::<K::T>()).is_multiple_of(CROWDED);
+        let left = match dims.csa {
+            1 if crowded && dims.m >= 8 * K::MR && dims.n >= 8 * K::NR => Left::Rows,
+            1 => Left::InPlace,
+            _ if dims.n > K::NR => Left::Tiles,
+            _ => Left::InPlace,
+        };
+        Blocks { dims, batch, left, kernel: std::marker::PhantomData }
     }
 
     /// Whether b is copied before `rows` rows are computed.
@@ -41,7 +63,12 @@ impl<K: Kernel> Blocks<K> {
     fn packed(&self) -> (usize, usize) {
         let depth = self.dims.k.min(KC);
         let b = if self.pack_b(self.dims.m) { (depth * K::NR).next_multiple_of(64) } else { 0 };
-        (b, if self.pack_a { self.dims.m.min(Self::MC) * depth } else { 0 })
+        let each = match self.left {
+            Left::InPlace => 0,
+            Left::Rows => depth + ROW_GAP,
+            Left::Tiles => depth,
+        };
+        (b, self.dims.m.min(Self::MC) * each)
     }
 
     /// Bytes of scratch each worker needs.
@@ -80,7 +107,12 @@ impl<K: Kernel> Blocks<K> {
         let Dims { m, n, k, csb, .. } = self.dims;
         let grain = |across: usize| if n >= 8 * across * K::NR { K::NR } else { K::LANES };
         // Packing an element costs as much as so many multiply-adds.
-        let (cost_a, cost_b) = (if self.pack_a { 4 } else { 0 }, if csb == 1 { 2 } else { 6 });
+        let cost_a = match self.left {
+            Left::InPlace => 0,
+            Left::Rows => 2,
+            Left::Tiles => 4,
+        };
+        let cost_b = if csb == 1 { 2 } else { 6 };
         let cost = |down: usize| {
             let across = worker.count / down;
             let rows = (m.div_ceil(K::MR).div_ceil(down) * K::MR).min(m);
@@ -116,13 +148,9 @@ impl<K: Kernel> Blocks<K> {
             let height = mc.min(rows.end - i);
             for p in (0..k).step_by(KC) {
                 let depth = KC.min(k - p);
-                let mut at = a.wrapping_add(i * rsa + p * csa);
                 // SAFETY: rows, columns and steps are inside the operands; the scratch was sized for them.
                 unsafe {
-                    if self.pack_a {
-                        K::pack_a(room_a, Strided { at, depth, along_k: csa, width: height, across: rsa });
-                        at = room_a;
-                    }
+                    let (at, rsa) = self.block(a.wrapping_add(i * rsa + p * csa), height, depth, room_a);
                     for j in cols.clone().step_by(K::NR) {
                         let width = K::NR.min(cols.end - j);
                         let (mut b, mut ldb) = (b.wrapping_add(p * rsb + j * csb), rsb);
@@ -134,8 +162,33 @@ impl<K: Kernel> Blocks<K> {
                         let add = p > 0;
                         let first =
                             Tile { depth, a: at, rsa, csa, b, ldb, step: 0, lane: 1, c, ldc: n, across: 0, add };
-                        K::panel(&Panel { rows: height, cols: width, first, packed: self.pack_a });
+                        K::panel(&Panel { rows: height, cols: width, first, packed: self.left == Left::Tiles });
                     }
+                }
+            }
+        }
+    }
+
+    /// A block of a, copied to `room` if it is to be: its address and the stride of its rows.
+    ///
+    /// # Safety
+    /// The block is in bounds and `room` large enough.
+    unsafe fn block(&self, at: *const K::T, height: usize, depth: usize, room: *mut K::T) -> (*const K::T, usize) {
+        let Dims { rsa, csa, .. } = self.dims;
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self.left {
+                Left::InPlace => (at, rsa),
+                Left::Rows => {
+                    let each = depth + ROW_GAP;
+                    for i in 0..height {
+                        room.add(i * each).copy_from_nonoverlapping(at.add(i * rsa), depth);
+                    }
+                    (room, each)
+                }
+                Left::Tiles => {
+                    K::pack_a(room, Strided { at, depth, along_k: csa, width: height, across: rsa });
+                    (room, rsa)
                 }
             }
         }

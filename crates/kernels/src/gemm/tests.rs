@@ -7,7 +7,7 @@ use crate::view::Region;
 
 /// Lengths around every tile, vector and block, and a prime.
 const SIZES: [usize; 17] = [0, 1, 3, 7, 8, 16, 17, 47, 48, 49, 63, 64, 65, 101, 255, 256, 257];
-const WORKERS: [usize; 4] = [1, 2, 3, 7];
+const WORKERS: [usize; 5] = [1, 2, 3, 6, 7];
 
 /// What the tests need of f32 and f64.
 trait Float: bytemuck::Pod + Default + PartialEq + std::fmt::Debug + Into<f64> {
@@ -233,6 +233,9 @@ fn rows_over_several_blocks() {
     check_matrices::<f32>(401, 20, 3, 0, 0);
     check_matrices::<f32>(401, 50, 5, 1, 0);
     check_matrices::<f64>(211, 26, 4, 1, 2);
+    // Rows a power of two apart are copied.
+    check_matrices::<f32>(65, 401, 5, 0, 507);
+    check_matrices::<f64>(65, 193, 257, 0, 255);
 }
 
 /// Lengths of the axes and the order in which they stand in memory; an axis left out repeats.
@@ -240,11 +243,12 @@ type Axes = ([usize; 4], &'static [usize]);
 
 #[test]
 fn batches_at_any_strides() {
-    let cases: [(Axes, Axes); 9] = [
+    let cases: [(Axes, Axes); 10] = [
         (([2, 3, 5, 7], &[0, 1, 2, 3]), ([2, 3, 7, 9], &[0, 1, 2, 3])),
         (([2, 3, 17, 8], &[0, 2, 1, 3]), ([2, 3, 8, 17], &[0, 3, 1, 2])),
         (([2, 3, 17, 16], &[0, 2, 1, 3]), ([2, 3, 16, 40], &[0, 2, 1, 3])),
         (([2, 3, 9, 33], &[0, 1, 2, 3]), ([2, 3, 33, 31], &[2, 3])),
+        (([2, 3, 17, 8], &[0, 2, 1, 3]), ([2, 3, 8, 30], &[2, 3])),
         (([3, 2, 30, 20], &[2, 3]), ([3, 2, 20, 30], &[0, 1, 3, 2])),
         (([3, 2, 9, 20], &[0, 2, 3]), ([3, 2, 20, 50], &[1, 3, 2])),
         (([2, 4, 1, 6], &[0, 1, 3]), ([2, 4, 6, 5], &[0, 2, 3])),
