@@ -1,8 +1,10 @@
-use geartrain::lesson;
-fn main() {
-    for l in lesson::LESSONS {
-        println!("{}", l.listing().unwrap());
-        let t = l.train(l.epochs, |e| if e.epoch % l.every == 0 { println!("{e:?}") }).unwrap();
-        println!("{t:?}");
-    }
+//! The command line: `geartrain help` shows what it can do.
+#![forbid(unsafe_code)]
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
 }

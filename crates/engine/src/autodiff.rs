@@ -29,7 +29,7 @@ impl Graph {
             GraphError::check(vec![wrong("grad", rule, loss)])?;
         }
         let one = self.with_role(Role::VjpOf { node: loss.id(), operand: 0 }, || loss.full(1.0));
-        let (cts, mut errors) = reverse(self, loss, one, wrt);
+        let (cts, mut errors) = reverse(self, loss, one, wrt, 0);
         for (value, ct) in wrt.iter().zip(&cts) {
             if ct.is_none() && errors.is_empty() {
                 let name = self.node(value.id()).name.unwrap_or_else(|| format!("{value:?}"));
@@ -44,13 +44,20 @@ impl Graph {
     }
 }
 
-/// Cotangents of `wrt`, given the cotangent `ct` of `y`. `None` where nothing flows.
-fn reverse<'g>(graph: &'g Graph, y: Var<'g>, ct: Var<'g>, wrt: &[Var<'g>]) -> (Vec<Option<Var<'g>>>, Vec<OpError>) {
+/// Cotangents of `wrt`, given the cotangent `ct` of `y`. `None` where nothing flows. Only nodes from `first` on are
+/// differentiated; earlier ones are taken as given.
+fn reverse<'g>(
+    graph: &'g Graph,
+    y: Var<'g>,
+    ct: Var<'g>,
+    wrt: &[Var<'g>],
+    first: usize,
+) -> (Vec<Option<Var<'g>>>, Vec<OpError>) {
     let reached = reached_from(graph, wrt, y.id());
     let mut cts: Vec<Option<Var<'g>>> = vec![None; y.id().index() + 1];
     let mut errors = Vec::new();
     cts[y.id().index()] = Some(ct);
-    for i in (0..=y.id().index()).rev() {
+    for i in (first..=y.id().index()).rev() {
         let (Some(ct), true) = (cts[i], reached[i]) else { continue };
         let id = NodeId(i as u32);
         let node = graph.node(id);
@@ -121,12 +128,20 @@ fn reached_from(graph: &Graph, wrt: &[Var<'_>], last: NodeId) -> Vec<bool> {
 /// The vjp of a fused operation as the derivative of its definition: slower, but always there.
 pub fn vjp_of_definition<'g>(op: &dyn Op, rule: &Vjp<'_, 'g>) -> Vec<Cotangent<'g>> {
     let graph = rule.y.graph();
+    // The definition's own nodes come from here on. Its inputs may depend on each other: their way is not walked here.
+    let first = graph.with(|g| g.nodes.len());
     let Some(y) = op.expand(rule.x) else {
         return vec![Cotangent::Stops("it has no definition in other operations"); rule.x.len()];
     };
     let wrt: Vec<Var<'g>> = (0..rule.x.len()).filter(|i| rule.wants(*i)).map(|i| rule.x[i]).collect();
-    let (cts, errors) = reverse(graph, y, rule.ct, &wrt);
-    let mut cts = cts.into_iter();
+    let (mut all, errors) = reverse(graph, y, rule.ct, &wrt, first);
+    // A value that stands at several operands has one cotangent for all of them: the first operand takes it.
+    for i in 1..all.len() {
+        if wrt[..i].iter().any(|earlier| earlier.id() == wrt[i].id()) {
+            all[i] = None;
+        }
+    }
+    let mut cts = all.into_iter();
     (0..rule.x.len())
         .map(|i| match (rule.wants(i), errors.is_empty()) {
             (false, _) => Cotangent::Flows(None),
@@ -137,4 +152,27 @@ pub fn vjp_of_definition<'g>(op: &dyn Op, rule: &Vjp<'_, 'g>) -> Vec<Cotangent<'
             },
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::check::{Feed, evaluate};
+    use crate::ir::op::Array;
+    use crate::{DType, Graph, Var};
+
+    /// An input of a fused operation that depends on another input of it is counted once.
+    #[test]
+    fn inputs_of_a_definition_may_depend_on_each_other() {
+        let graph = Graph::new();
+        let w = graph.input("w", DType::F64, [3]);
+        let mut feed = Feed::new();
+        feed.set("w", Array { shape: [3].into(), values: vec![1.0, 2.0, 3.0] });
+        let slope = |y: Var<'_>| {
+            let d = graph.grad(y.sum_all(), &[w]).unwrap()[0];
+            evaluate(&graph, &[d], &feed).unwrap().remove(0).values
+        };
+        assert_eq!(slope(w.momentum(2.0 * w, 0.5)), [2.5, 2.5, 2.5]);
+        assert_eq!(slope((2.0 * w).momentum(w, 0.5)), [2.0, 2.0, 2.0]);
+        assert_eq!(slope(w.momentum(w, 0.5)), [1.5, 1.5, 1.5]);
+    }
 }

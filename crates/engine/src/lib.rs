@@ -8,7 +8,7 @@
 //! ```
 //! use geartrain_engine::{DType, Graph, Init, Options, Program, State};
 //! let g = Graph::new();
-//! let x = g.parameter("x", DType::F64, [], Init::Constant(1.3));
+//! let x = g.parameter("x", DType::F64, [], Init::Constant(1.25));
 //! let y = ((2.0 * x) * (2.0 * x)).named("y");
 //! let d_x = g.grad(y, &[x]).unwrap()[0];
 //! g.output("y", y);
@@ -17,8 +17,8 @@
 //! let mut program = Program::compile(&g, &state, Options::default()).unwrap();
 //! let batch = program.batch();
 //! program.run(&mut state, &batch).unwrap();
-//! assert_eq!(program.scalar("y"), Some(6.76));
-//! assert_eq!(program.scalar("d_x"), Some(10.4));
+//! assert_eq!(program.scalar("y"), Some(6.25));
+//! assert_eq!(program.scalar("d_x"), Some(10.0));
 //! ```
 #![forbid(unsafe_code)]
 

@@ -4,106 +4,14 @@
 //! the lengths of the regions that are lent to it and, in indexing kernels, every index. That is what makes the safe
 //! interface sound, and it leaves nothing to check or allocate in a step.
 
-use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::isa::Isa;
 use crate::memory::{Memory, StateRef};
 use crate::pool::{Pool, Team};
-use crate::tiles::Instr;
+use crate::routine::Routine;
 use crate::view::{DType, Region, View};
-use crate::{gather, gemm, pad, random, reduce, rows, tiles};
-
-/// A kernel that a tape can call. Letters: `n` rows, `v` classes, `c` columns.
-///
-/// Floats of one call share one dtype unless said otherwise. Outputs are row-major; inputs may have any strides unless
-/// said otherwise.
-#[derive(Clone, Debug)]
-pub enum Routine {
-    /// A chain of elementwise instructions, run tile by tile. All views have one shape. Output `k` is the value of
-    /// instruction `results[k]`. An output may stand exactly on an input.
-    Tiles { instrs: Vec<Instr>, results: Vec<usize> },
-    /// Sum over the axes whose bit is set; the output has those axes with length 1. Each sum has one order, fixed by
-    /// the shape.
-    Sum { axes: u8 },
-    /// Largest element over the axes whose bit is set, as [`Routine::Sum`]. NaN wins. No elements: -inf.
-    Max { axes: u8 },
-    /// Index (u32) of the first largest element along the last axis; the output lacks that axis.
-    Argmax,
-    /// The input at `before` along `axis` of an output that is 0 elsewhere; the other axes agree.
-    Pad { axis: usize, before: usize },
-    /// out (.., m, n) = a (.., m, k) @ b (.., k, n); batch axes agree, strides are free.
-    Matmul,
-    /// out (indices.., c..) = table (v, c..)[indices]; indices u32.
-    Gather,
-    /// out (v, c..) = sum of the rows of ct (indices.., c..) whose index it is; inputs: indices u32, ct.
-    ScatterAdd,
-    /// Softmax along the last axis, subtracting the row's maximum.
-    Softmax,
-    /// out (n) = log(sum(exp(logits))) - logits[target]; inputs: logits (n, v), targets (n) u32.
-    CrossEntropy,
-    /// out (n, v) = (softmax(logits) - onehot(targets)) * ct; inputs: logits (n, v), targets (n) u32, ct (n).
-    CrossEntropyGrad,
-    /// out () = mean((a - y)²); inputs of one shape.
-    MeanSquaredError,
-    /// y = (x - mean) / sqrt(variance + eps) along the last axis.
-    Normalize { eps: f64 },
-    /// Cotangent of x for [`Routine::Normalize`]; inputs: x, ct.
-    NormalizeGrad { eps: f64 },
-    /// out (n, c..) = 0 with probability `rate`, else 1 / (1 - rate). Row r of step s draws from the counter generator
-    /// with key `seed` and counter (stream, s, first_row + r, column block): how a batch is split changes nothing.
-    /// Inputs: step () f64, first_row () f64.
-    DropoutMask { rate: f64, seed: u64, stream: u32 },
-    /// out () f64 = sqrt of the sum of all squares of all inputs, summed in f64; inputs row-major floats.
-    GlobalNorm,
-    /// A safe function over row-major inputs and one output.
-    Custom(CustomFn),
-}
-
-/// The data of a row-major view, lent to a [`CustomFn`].
-#[derive(Clone, Copy, Debug)]
-pub enum Slice<'a> {
-    /// 32-bit floats.
-    F32(&'a [f32]),
-    /// 64-bit floats.
-    F64(&'a [f64]),
-    /// 32-bit integers.
-    U32(&'a [u32]),
-}
-
-/// The output of a [`CustomFn`].
-#[derive(Debug)]
-pub enum SliceMut<'a> {
-    /// 32-bit floats.
-    F32(&'a mut [f32]),
-    /// 64-bit floats.
-    F64(&'a mut [f64]),
-    /// 32-bit integers.
-    U32(&'a mut [u32]),
-}
-
-type CustomBody = dyn Fn(&[Slice<'_>], SliceMut<'_>) + Send + Sync;
-
-/// A user's own kernel: a safe function over at most [`CustomFn::MAX_INPUTS`] row-major inputs and one output.
-#[derive(Clone)]
-pub struct CustomFn(Arc<CustomBody>);
-
-impl CustomFn {
-    /// The most inputs a custom kernel may have.
-    pub const MAX_INPUTS: usize = 8;
-
-    /// Wraps a function. It must write every element of its output: what stands there before is stale.
-    pub fn new(body: impl Fn(&[Slice<'_>], SliceMut<'_>) + Send + Sync + 'static) -> CustomFn {
-        CustomFn(Arc::new(body))
-    }
-}
-
-impl std::fmt::Debug for CustomFn {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("CustomFn")
-    }
-}
 
 /// Why a call was refused when the tape was built.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -223,8 +131,10 @@ impl TapeBuilder {
     /// A tape for regions of `sizes` bytes: arena, batch, constants, then those of the state.
     /// `threads` workers at most will run it.
     pub fn new(isa: Isa, threads: usize, sizes: &[usize]) -> TapeBuilder {
+        // A path that this CPU lacks gives way to one that it has: the bits are the same.
+        let able = |path: &Isa| *path <= isa && path.supported();
         TapeBuilder {
-            isa,
+            isa: Isa::ALL.into_iter().rev().find(able).unwrap_or(Isa::Portable),
             threads: threads.max(1),
             regions: sizes.to_vec(),
             calls: Vec::new(),
@@ -351,9 +261,9 @@ impl Tape {
     /// # Errors
     /// [`RunError`]; the state is untouched in every case, because writes to it come after the guard.
     pub fn run(&mut self, batch: &Memory, state: StateRef<'_>) -> Result<(), RunError> {
-        let (base, count): (*const Memory, usize) = match &state {
-            StateRef::Shared(regions) => (regions.as_ptr(), regions.len()),
-            StateRef::Mut(regions) => (regions.as_ptr(), regions.len()),
+        let count = match &state {
+            StateRef::Shared(regions) => regions.len(),
+            StateRef::Mut(regions) => regions.len(),
         };
         if self.writes_state && matches!(state, StateRef::Shared(_)) {
             return Err(RunError::ReadOnlyState);
@@ -381,7 +291,6 @@ impl Tape {
                 }
             }
         }
-        let _ = base;
         let scratch = self.scratch.bytes_mut().as_mut_ptr();
         let shared = Shared { tape: self, scratch, stop: AtomicBool::new(false), outcome: Mutex::new(None) };
         if self.threads == 1 {
@@ -479,94 +388,5 @@ impl Shared<'_> {
                 return;
             }
         }
-    }
-}
-
-impl Routine {
-    /// The routine's name, as profiles and errors print it.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Routine::Tiles { .. } => "tiles",
-            Routine::Sum { .. } => "sum",
-            Routine::Max { .. } => "max",
-            Routine::Argmax => "argmax",
-            Routine::Pad { .. } => "pad",
-            Routine::Matmul => "matmul",
-            Routine::Gather => "gather",
-            Routine::ScatterAdd => "scatter_add",
-            Routine::Softmax => "softmax",
-            Routine::CrossEntropy => "cross_entropy",
-            Routine::CrossEntropyGrad => "cross_entropy_grad",
-            Routine::MeanSquaredError => "mean_squared_error",
-            Routine::Normalize { .. } => "normalize",
-            Routine::NormalizeGrad { .. } => "normalize_grad",
-            Routine::DropoutMask { .. } => "dropout_mask",
-            Routine::GlobalNorm => "global_norm",
-            Routine::Custom(_) => "custom",
-        }
-    }
-
-    /// Checks shapes and dtypes and resolves the call. Bounds, row-major outputs and overlaps are checked already.
-    fn build(&self, isa: Isa, outs: &[View], ins: &[View]) -> Result<Box<dyn Step>, String> {
-        match self {
-            Routine::Tiles { instrs, results } => tiles::build(isa, instrs, results, outs, ins),
-            Routine::Sum { axes } => reduce::build(isa, reduce::Fold::Sum, *axes, outs, ins),
-            Routine::Max { axes } => reduce::build(isa, reduce::Fold::Max, *axes, outs, ins),
-            Routine::Argmax => reduce::argmax(isa, outs, ins),
-            Routine::Pad { axis, before } => pad::build(isa, *axis, *before, outs, ins),
-            Routine::Matmul => gemm::build(isa, outs, ins),
-            Routine::Gather => gather::gather(isa, outs, ins),
-            Routine::ScatterAdd => gather::scatter_add(isa, outs, ins),
-            Routine::Softmax => rows::softmax(isa, outs, ins),
-            Routine::CrossEntropy => rows::cross_entropy(isa, outs, ins),
-            Routine::CrossEntropyGrad => rows::cross_entropy_grad(isa, outs, ins),
-            Routine::MeanSquaredError => reduce::mean_squared_error(isa, outs, ins),
-            Routine::Normalize { eps } => rows::normalize(isa, *eps, outs, ins),
-            Routine::NormalizeGrad { eps } => rows::normalize_grad(isa, *eps, outs, ins),
-            Routine::DropoutMask { rate, seed, stream } => random::dropout_mask(isa, *rate, *seed, *stream, outs, ins),
-            Routine::GlobalNorm => reduce::global_norm(isa, outs, ins),
-            Routine::Custom(body) => custom(body, outs, ins),
-        }
-    }
-}
-
-struct Custom {
-    body: CustomFn,
-    out: View,
-    ins: Vec<View>,
-}
-
-fn custom(body: &CustomFn, outs: &[View], ins: &[View]) -> Result<Box<dyn Step>, String> {
-    let ([out], true) = (outs, ins.len() <= CustomFn::MAX_INPUTS) else {
-        return Err(format!("a custom kernel has one output and at most {} inputs", CustomFn::MAX_INPUTS));
-    };
-    if let Some(i) = ins.iter().position(|v| !v.is_contiguous()) {
-        return Err(format!("input {i} is not row-major"));
-    }
-    Ok(Box::new(Custom { body: body.clone(), out: *out, ins: ins.to_vec() }))
-}
-
-impl Step for Custom {
-    unsafe fn run(&self, bases: &Bases, _: &Worker) -> Result<(), Fault> {
-        let mut slices = [Slice::U32(&[]); CustomFn::MAX_INPUTS];
-        // SAFETY: views are row-major, in bounds and apart from the output (checked when built).
-        let out = unsafe {
-            for (slice, view) in slices.iter_mut().zip(&self.ins) {
-                let n = view.shape.count();
-                *slice = match view.dtype {
-                    DType::F32 => Slice::F32(std::slice::from_raw_parts(bases.ptr(view), n)),
-                    DType::F64 => Slice::F64(std::slice::from_raw_parts(bases.ptr(view), n)),
-                    DType::U32 => Slice::U32(std::slice::from_raw_parts(bases.ptr(view), n)),
-                };
-            }
-            let n = self.out.shape.count();
-            match self.out.dtype {
-                DType::F32 => SliceMut::F32(std::slice::from_raw_parts_mut(bases.ptr(&self.out), n)),
-                DType::F64 => SliceMut::F64(std::slice::from_raw_parts_mut(bases.ptr(&self.out), n)),
-                DType::U32 => SliceMut::U32(std::slice::from_raw_parts_mut(bases.ptr(&self.out), n)),
-            }
-        };
-        (self.body.0)(&slices[..self.ins.len()], out);
-        Ok(())
     }
 }

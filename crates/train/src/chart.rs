@@ -38,11 +38,12 @@ pub fn chart(curve: &Curve, width: usize, height: usize) -> String {
     let (low, high) = curve.losses();
     let label = |row: usize| {
         let loss = high - (high - low) * row as f64 / (height - 1) as f64;
-        if row % BETWEEN == 0 || row == height - 1 { loss_label(loss, high - low) } else { String::new() }
+        if row.is_multiple_of(BETWEEN) || row == height - 1 { loss_label(loss, high - low) } else { String::new() }
     };
     // A label just above the last one would only crowd it.
-    let labels: Vec<String> =
-        (0..height).map(|row| if row + 1 < height && row + BETWEEN > height { String::new() } else { label(row) }).collect();
+    let labels: Vec<String> = (0..height)
+        .map(|row| if row + 1 < height && row + BETWEEN > height { String::new() } else { label(row) })
+        .collect();
     let margin = labels.iter().map(String::len).max().unwrap_or(0);
     let across = width.max(SMALLEST.0 + margin + 2) - margin - 2;
     let cells = Canvas::of(curve, across, height);
@@ -180,7 +181,8 @@ loss (nats a token)
 
     #[test]
     fn a_gap_is_left_where_the_loss_is_not_finite() {
-        let train: Vec<(u64, f64)> = (0..100).map(|i| (i, if (40..60).contains(&i) { f64::NAN } else { 1.0 })).collect();
+        let train: Vec<(u64, f64)> =
+            (0..100).map(|i| (i, if (40..60).contains(&i) { f64::NAN } else { 1.0 })).collect();
         let text = chart(&curve(&train, &[]), 106, 3);
         let line = text.lines().find(|line| line.contains('⠒') || line.contains('⠤') || line.contains('⠉')).unwrap();
         assert!(line.trim_end().contains("          "), "{text}");

@@ -69,7 +69,10 @@ pub fn write(path: &Path, state: &State, meta: &Meta) -> Result<()> {
     hasher.update(header.bytes(None));
     for tensor in tensors() {
         // A hasher does not fail.
-        let _ = format::each_chunk(&tensor, &mut |bytes| Ok(hasher.update(bytes)));
+        let _ = format::each_chunk(&tensor, &mut |bytes| {
+            hasher.update(bytes);
+            Ok(())
+        });
     }
     let start = header.bytes(Some(&hex(&hasher.finalize())));
     atomic::replace(path, |sink| {
@@ -146,8 +149,11 @@ pub fn load_into(state: &mut State, tensors: &[(String, Tensor)]) -> Result<()> 
         .map(|(word, names)| format!("{word} {}", listed(&names)))
         .collect();
     if !faults.is_empty() {
-        return Err(Error::no_checkpoint(format!("the checkpoint does not fit the model: it is {}", faults.join("; ")))
-            .hint("a checkpoint loads into the model and optimizer that it was saved from"));
+        return Err(Error::no_checkpoint(format!(
+            "the checkpoint does not fit the model: it is {}",
+            faults.join("; ")
+        ))
+        .hint("a checkpoint loads into the model and optimizer that it was saved from"));
     }
     for (name, tensor) in tensors {
         state.set(name, tensor).map_err(|error| Error::no_checkpoint(error.to_string()))?;

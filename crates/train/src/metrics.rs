@@ -120,7 +120,8 @@ impl Metrics {
     /// The file cannot be read or written. One that is not there is made.
     pub fn resume(path: &Path, step: u64) -> Result<Metrics> {
         let bytes = read_bytes(path)?;
-        let kept: Vec<u8> = bytes.split_inclusive(|byte| *byte == b'\n').filter(|line| stays(line, step)).flatten().copied().collect();
+        let kept: Vec<u8> =
+            bytes.split_inclusive(|byte| *byte == b'\n').filter(|line| stays(line, step)).flatten().copied().collect();
         if kept != bytes || !path.exists() {
             atomic::replace_with(path, &kept)?;
         }
@@ -249,14 +250,17 @@ mod tests {
     #[test]
     fn lines_are_the_contract() {
         let text: Vec<String> = lines().iter().map(Line::json).collect();
-        assert_eq!(text, [
-            r#"{"step":1,"loss":3.5,"lr":0.001,"grad_norm":0.30000000000000004,"ms":4.2}"#,
-            r#"{"step":10,"loss":2.0,"lr":0.001,"grad_norm":0.30000000000000004,"ms":4.2}"#,
-            r#"{"step":10,"val_loss":2.25}"#,
-            r#"{"step":20,"loss":"Infinity","lr":0.001,"grad_norm":0.30000000000000004,"ms":4.2}"#,
-            r#"{"sample":"Anna\n\"Ö\""}"#,
-            r#"{"done":true,"steps":20,"val_loss":2.5,"run":"runs/names-gpt2-1"}"#,
-        ]);
+        assert_eq!(
+            text,
+            [
+                r#"{"step":1,"loss":3.5,"lr":0.001,"grad_norm":0.30000000000000004,"ms":4.2}"#,
+                r#"{"step":10,"loss":2.0,"lr":0.001,"grad_norm":0.30000000000000004,"ms":4.2}"#,
+                r#"{"step":10,"val_loss":2.25}"#,
+                r#"{"step":20,"loss":"Infinity","lr":0.001,"grad_norm":0.30000000000000004,"ms":4.2}"#,
+                r#"{"sample":"Anna\n\"Ö\""}"#,
+                r#"{"done":true,"steps":20,"val_loss":2.5,"run":"runs/names-gpt2-1"}"#,
+            ]
+        );
         let none = Line::from(Done { done: true, steps: 2, val_loss: None, run: "r".into() });
         assert_eq!(none.json(), r#"{"done":true,"steps":2,"val_loss":null,"run":"r"}"#);
         assert_eq!(serde_json::from_str::<Line>(&none.json()).unwrap(), none);

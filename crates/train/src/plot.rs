@@ -62,9 +62,7 @@ fn draw(text: &mut String, curve: &Curve, title: &str) -> std::result::Result<()
         .label_style(("sans-serif", 13))
         .draw()?;
     let mut drawn = false;
-    for (points, color, name) in
-        [(&curve.train, TRAIN, "training"), (&curve.validation, VALIDATION, "validation")]
-    {
+    for (points, color, name) in [(&curve.train, TRAIN, "training"), (&curve.validation, VALIDATION, "validation")] {
         let points = thinned(points, POINTS);
         let dots = color == VALIDATION && points.len() <= 60;
         for (i, piece) in pieces(&points).enumerate() {
@@ -106,7 +104,8 @@ fn step_label(step: f64) -> String {
 /// A loss on an axis that spans `width`: as many digits as tell neighbouring labels apart.
 pub(crate) fn loss_label(loss: f64, width: f64) -> String {
     let digits = (2.0 - libm::floor(libm::log10(width))).clamp(0.0, 12.0) as usize;
-    let shown: &dyn Display = if loss.abs() < 1e6 { &format_args!("{loss:.digits$}") } else { &format_args!("{loss:.2e}") };
+    let shown: &dyn Display =
+        if loss.abs() < 1e6 { &format_args!("{loss:.digits$}") } else { &format_args!("{loss:.2e}") };
     shown.to_string()
 }
 
@@ -128,7 +127,11 @@ mod tests {
         for part in ["<svg ", "names-gpt2-1", "step\n", "loss (nats a token)", "training", "validation", "</svg>"] {
             assert!(text.contains(part), "no {part}");
         }
-        assert_eq!(text.matches("<polyline fill=\"none\" opacity=\"1\" stroke=\"#1F77B4\"").count(), 2, "line and legend");
+        assert_eq!(
+            text.matches("<polyline fill=\"none\" opacity=\"1\" stroke=\"#1F77B4\"").count(),
+            2,
+            "line and legend"
+        );
         assert_eq!(text, svg(&curve(&falling(50), &[(100, 2.9), (250, 2.5), (500, 2.4)]), "names-gpt2-1").unwrap());
     }
 
@@ -163,16 +166,6 @@ mod tests {
         assert_eq!(loss_label(2.5, 0.03), "2.5000");
         assert_eq!(loss_label(250.0, 300.0), "250");
         assert_eq!(loss_label(2.5e9, 3e9), "2.50e9");
-    }
-
-    /// For a look: prints both pictures of one curve into the folder named in the environment.
-    #[test]
-    fn look() {
-        let Ok(folder) = std::env::var("LOOK") else { return };
-        let val: Vec<_> = (1..=20).map(|i| (i * 100, 2.15 + 6.0 / (i as f64 * 10.0 + 3.0))).collect();
-        let c = curve(&falling(200), &val);
-        write(&Path::new(&folder).join("loss.svg"), &c, "names-gpt2-1").unwrap();
-        println!("{}", crate::chart::chart(&c, 80, 14));
     }
 
     #[test]

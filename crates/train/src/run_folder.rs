@@ -19,9 +19,9 @@ use std::path::{Path, PathBuf};
 
 use geartrain_engine::{State, Tensor};
 
+use crate::atomic;
 use crate::checkpoint::{self, Meta};
 use crate::error::{Error, Result};
-use crate::atomic;
 
 /// The name of the lock file.
 const LOCK: &str = "lock";
@@ -301,7 +301,10 @@ fn refuse_full_beside(path: &Path, ours: &[&str]) -> Result<()> {
     };
     let what = format!("the output folder `{}` is not empty: it has `{name}`", path.display());
     Err(Error::usage(what).hint(if path.join("config.toml").is_file() {
-        format!("--out wants a new or an empty folder; `geartrain resume {}` goes on with the run there", path.display())
+        format!(
+            "--out wants a new or an empty folder; `geartrain resume {}` goes on with the run there",
+            path.display()
+        )
     } else {
         "--out wants a new or an empty folder".to_string()
     }))

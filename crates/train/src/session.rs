@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::checkpoint::{self, Best, Meta};
-use crate::config::Config;
+use crate::config::{Choice as _, Config};
 use crate::curve::Curve;
 use crate::data::Corpus;
 use crate::error::{Error, ErrorKind, Result};
@@ -77,11 +77,11 @@ impl Session {
             config.data.path = Some(full.to_string_lossy().into_owned());
         }
         let name = corpus.name.clone();
-        let kind = config.get("model.kind").unwrap_or_default();
+        let kind = config.model.kind.name();
         let trainer = Trainer::new(config, corpus)?;
         let folder = match out {
             Some(path) => RunFolder::create_at(path)?,
-            None => RunFolder::create(Path::new("runs"), &name, &kind)?,
+            None => RunFolder::create(Path::new("runs"), &name, kind)?,
         };
         trainer.corpus().tokenizer.save(&folder.tokenizer_path())?;
         folder.write(&folder.config_path(), &trainer.config().resolved())?;

@@ -159,7 +159,7 @@ impl Axes {
 
     /// One axis.
     pub const fn one(axis: usize) -> Axes {
-        Axes(1 << axis)
+        Axes(if axis < MAX_RANK { 1 << axis } else { 1 << MAX_RANK })
     }
 
     /// All axes of a value with `rank` axes.

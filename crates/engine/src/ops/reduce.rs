@@ -163,7 +163,9 @@ impl Op for Max {
         }
     }
     fn cases(&self) -> Vec<Case> {
-        shapes_and_axes().into_iter().map(|(s, a)| Case::new(Max(a), vec![(s, Domain::Distinct)])).collect()
+        let mut all = shapes_and_axes();
+        all.push(([0, 3].into(), Axes(2)));
+        all.into_iter().map(|(s, a)| Case::new(Max(a), vec![(s, Domain::Distinct)])).collect()
     }
     fn print(&self, x: &[Expr], types: &[Type]) -> Expr {
         print("max", self.0, &x[0], &types[0])

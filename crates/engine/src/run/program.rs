@@ -7,12 +7,12 @@ use crate::ir::error::{GraphError, OpError, Rule};
 use crate::ir::graph::{Graph, Inner, Node, NodeId, Source};
 use crate::ir::op::Kind;
 use crate::ir::types::{DType, Data, Tensor};
-use crate::ops::layout::{Copy, each_index};
+use crate::ops::layout::each_index;
 use crate::run::batch::Batch;
 use crate::state::State;
 
 /// How to compile. Neither choice changes a bit of any result.
-#[derive(Clone, std::marker::Copy, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// Workers.
     pub threads: usize,
@@ -56,7 +56,7 @@ pub enum RunError {
 }
 
 /// What a program costs, known before its first run.
-#[derive(Clone, std::marker::Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cost {
     /// Calls on the tape.
     pub calls: usize,
@@ -113,7 +113,7 @@ impl Program {
                 Some(_) => {}
             }
         }
-        let g = own_roots(graph);
+        let g = layout::with_copies(graph);
         let values = layout::values(&g);
         let first: Vec<NodeId> = g.outputs.iter().chain(&g.guards).map(|(_, id)| *id).collect();
         let early = simplify::needed(&g, &first);
@@ -240,30 +240,6 @@ impl Program {
             Raw::ReadOnlyState => RunError::Layout("the program updates the state, which was lent to read".to_string()),
         }
     }
-}
-
-/// Gives outputs and new values that are only views on inputs or entries memory of their own: the batch and the state
-/// are gone, or changed, when they are read.
-fn own_roots(graph: &Inner) -> Inner {
-    let mut g = graph.clone();
-    let values = layout::values(&g);
-    let own = |g: &mut Inner, id: NodeId| {
-        let base = &g.nodes[values[id.index()].base].source;
-        let lent = matches!(base, Source::Input(_) | Source::State(_));
-        if !lent {
-            return id;
-        }
-        let node = g.nodes[id.index()].clone();
-        g.nodes.push(Node { source: Source::Apply(std::sync::Arc::new(Copy), vec![id]), ..node });
-        NodeId(g.nodes.len() as u32 - 1)
-    };
-    for i in 0..g.outputs.len() {
-        g.outputs[i].1 = own(&mut g, graph.outputs[i].1);
-    }
-    for i in 0..g.updates.len() {
-        g.updates[i].1 = own(&mut g, graph.updates[i].1);
-    }
-    g
 }
 
 fn flops(g: &Inner, node: &Node) -> u64 {

@@ -50,7 +50,6 @@ impl<T: Real> Body for Argmax<T> {
 
     // The largest element vectorises, and so does the search for it; finding both at once does not.
     #[inline(always)]
-    #[allow(clippy::eq_op)]
     unsafe fn run(&self, bases: &Bases, worker: &Worker) -> Result<(), Fault> {
         let grain = if self.len < CHUNK { LINE } else { 1 };
         for o in share(worker, self.outputs, grain) {
@@ -60,7 +59,7 @@ impl<T: Real> Body for Argmax<T> {
                 let row = self.plan.list.stage(base, 0, self.len, worker.scratch.cast());
                 let row = std::slice::from_raw_parts(row, self.len);
                 let most = lanes::max(row.as_ptr(), self.len);
-                let first = if most != most { find(row, |x| x != x) } else { find(row, |x| x == most) };
+                let first = if most.is_nan() { find(row, T::is_nan) } else { find(row, |x| x == most) };
                 bases.ptr::<u32>(&self.plan.out).add(o).write(first as u32);
             }
         }

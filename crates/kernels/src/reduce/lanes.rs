@@ -31,7 +31,7 @@ pub(crate) struct Add;
 impl Combine for Add {
     #[inline(always)]
     fn identity<T: Real>() -> T {
-        T::from_f64(0.0)
+        T::ZERO
     }
 
     #[inline(always)]
@@ -46,14 +46,13 @@ pub(crate) struct Largest;
 impl Combine for Largest {
     #[inline(always)]
     fn identity<T: Real>() -> T {
-        T::from_f64(f64::NEG_INFINITY)
+        T::NEG_INFINITY
     }
 
-    // Compare and select. `b != b` asks for NaN: a NaN in `a` stays because nothing is greater.
+    // Of equal ones `a`, so that the first of two zeros stays.
     #[inline(always)]
-    #[allow(clippy::eq_op)]
     fn apply<T: Real>(a: T, b: T) -> T {
-        if (b > a) | (b != b) { b } else { a }
+        b.max(a)
     }
 }
 
@@ -98,7 +97,7 @@ pub(crate) unsafe fn chunk<T: Real, C: Combine, S: Copy, const K: usize>(
 /// # Safety
 /// `len` elements can be read and written, in different places.
 #[inline(always)]
-unsafe fn copy_tail<S: Copy>(from: *const S, to: *mut S, len: usize) {
+pub(crate) unsafe fn copy_tail<S: Copy>(from: *const S, to: *mut S, len: usize) {
     let mut at = 0;
     // SAFETY: the pieces make up `len`.
     unsafe {
@@ -122,7 +121,7 @@ unsafe fn copy_tail<S: Copy>(from: *const S, to: *mut S, len: usize) {
 
 /// The fixed tree over the lanes.
 #[inline(always)]
-fn tree<T: Real, C: Combine>(mut lanes: [T; LANES]) -> T {
+pub(crate) fn tree<T: Real, C: Combine>(mut lanes: [T; LANES]) -> T {
     let mut half = LANES / 2;
     while half > 0 {
         for i in 0..half {

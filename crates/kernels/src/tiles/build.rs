@@ -195,7 +195,8 @@ impl<'a> Plan<'a> {
     /// Chooses the bytes of a tile and turns the numbers of scratch places into offsets.
     fn size_slots(&mut self) -> usize {
         let read = |i: &usize| self.input_at[*i].is_some_and(|at| at.region != SCRATCH);
-        let views = (0..self.ins.len()).filter(|i| read(i) && !self.outs.contains(&self.ins[*i])).count() + self.outs.len();
+        let views =
+            (0..self.ins.len()).filter(|i| read(i) && !self.outs.contains(&self.ins[*i])).count() + self.outs.len();
         let fair = BUDGET / (self.slots.count + views);
         let bytes = (fair.next_power_of_two() / 2).clamp(*TILE_BYTES.start(), *TILE_BYTES.end());
         let sized = |place: &mut Place| {

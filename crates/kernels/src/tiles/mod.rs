@@ -131,7 +131,8 @@ impl TileFn {
 
     /// Whether it only moves its operand.
     fn is_copy(&self) -> bool {
-        self.id == TypeId::of::<Copied<()>>() || (self.id == TypeId::of::<Cast<(), ()>>() && self.operands[0] == self.result)
+        self.id == TypeId::of::<Copied<()>>()
+            || (self.id == TypeId::of::<Cast<(), ()>>() && self.operands[0] == self.result)
     }
 }
 

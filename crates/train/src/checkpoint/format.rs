@@ -146,10 +146,7 @@ fn read_type(info: &TensorInfo) -> Option<Type> {
 }
 
 /// Hands out the numbers of a tensor as little-endian bytes, a piece at a time.
-pub(super) fn each_chunk(
-    tensor: &Tensor,
-    take: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
-) -> std::io::Result<()> {
+pub(super) fn each_chunk(tensor: &Tensor, take: &mut dyn FnMut(&[u8]) -> std::io::Result<()>) -> std::io::Result<()> {
     match tensor.data() {
         Data::F32(v) => v.chunks(CHUNK).try_for_each(|c| take(&to_bytes(c, f32::to_le_bytes))),
         Data::F64(v) => v.chunks(CHUNK).try_for_each(|c| take(&to_bytes(c, f64::to_le_bytes))),

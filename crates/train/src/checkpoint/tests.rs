@@ -30,7 +30,7 @@ fn meta() -> Meta {
     Meta {
         step: 500,
         seed: u64::MAX,
-        config: "[model]\nkind = \"gpt2\"\nname = \"é\\u0001\"\n".into(),
+        config: "[model]\nkind = \"gpt2\"\nname = \"é\u{1f}\"\n".into(),
         data_hash: "d1".into(),
         tokenizer_hash: "70".into(),
         numerics_version: "1".into(),
@@ -42,7 +42,8 @@ fn written() -> (tempfile::TempDir, std::path::PathBuf, State) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("step-000500.safetensors");
     let mut state = state_of(&entries());
-    let special = Tensor::new([3, 2], geartrain_engine::Data::F32(vec![f32::NAN, f32::INFINITY, -0.0, 1e-45, 1.5, -2.0]));
+    let special =
+        Tensor::new([3, 2], geartrain_engine::Data::F32(vec![f32::NAN, f32::INFINITY, -0.0, 1e-45, 1.5, -2.0]));
     state.set("wte.weight", &special.unwrap()).unwrap();
     write(&path, &state, &meta()).unwrap();
     (folder, path, state)
@@ -78,7 +79,10 @@ fn the_file_depends_on_its_contents_alone() {
     // Known bytes: a change here makes the checkpoints of every user unreadable.
     let bytes = std::fs::read(&path).unwrap();
     let text = String::from_utf8_lossy(&bytes);
-    assert!(text[8..].starts_with(r#"{"__metadata__":{"best_step":"400","best_val_loss":"0.30000000000000004","checksum":""#));
+    assert!(
+        text[8..]
+            .starts_with(r#"{"__metadata__":{"best_step":"400","best_val_loss":"0.30000000000000004","checksum":""#)
+    );
     assert!(text.contains(r#""seed":"18446744073709551615","step":"500","tokenizer_hash":"70"},"b \"quoted\"\n":{"#));
     let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     assert_eq!((header % 8, bytes.len()), (0, 8 + header + 24 + 4 + 24));
@@ -178,7 +182,10 @@ fn what_does_not_fit_is_named_and_changes_nothing() {
     let error = load_into(&mut state, &tensors).unwrap_err();
     assert_eq!(error.kind, ErrorKind::NoCheckpoint);
     let text = error.to_string();
-    assert!(text.contains("it is without `bias`; with unknown `b \"quoted\"\n`, `count`; with another type of"), "{text}");
+    assert!(
+        text.contains("it is without `bias`; with unknown `b \"quoted\"\n`, `count`; with another type of"),
+        "{text}"
+    );
     assert!(text.contains("`wte.weight` (the model's is f32 (2, 3), the checkpoint's f32 (3, 2))"), "{text}");
     assert_eq!(state.get("none").unwrap(), before);
 }

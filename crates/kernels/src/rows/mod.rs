@@ -12,7 +12,7 @@ use crate::isa::Isa;
 use crate::math::Real;
 use crate::reduce::axes::Axes;
 use crate::reduce::dispatch::{Body, share};
-use crate::reduce::lanes::{self, Add, Combine};
+use crate::reduce::lanes::{self, Add, Combine, LANES, Largest};
 use crate::reduce::{arity, expect, float, for_float};
 use crate::tape::{Bases, Fault, Step, Worker};
 use crate::view::{DType, View};
@@ -93,43 +93,86 @@ fn grain(len: usize) -> usize {
     if len >= 16 { 1 } else { 16 }
 }
 
-/// `len` rounded up for [`exponentials`]: f32 vectorises, and whole vectors are cheaper than a scalar rest.
-fn padded<T: Real>(len: usize) -> usize {
-    match T::DTYPE {
-        DType::F32 => len.next_multiple_of(64),
-        _ => len,
-    }
-}
-
-/// Scratch bytes for [`exponentials`] of rows of `len`.
+/// Scratch bytes for [`exponentials`] of rows of `len`, which works on whole blocks.
 fn exp_scratch<T: Real>(len: usize) -> usize {
-    padded::<T>(len) * size_of::<T>()
+    len.next_multiple_of(LANES) * size_of::<T>()
 }
 
-/// Puts exp(x - max(x)) of row `r` into `scratch` and returns it with max(x) and its sum.
+/// Puts exp(x - max(x)) of row `r` into `scratch`, zeros behind it up to a whole block, and returns max(x) and the sum.
 ///
 /// # Safety
 /// The row exists and has elements, and `scratch` has [`exp_scratch`] bytes.
 #[inline(always)]
-unsafe fn exponentials<'a, T: Real>(rows: &Rows, bases: &Bases, r: usize, scratch: *mut T) -> (&'a mut [T], T, T) {
-    let size = padded::<T>(rows.len);
-    // SAFETY: as above; scratch belongs to this worker.
-    let all = unsafe {
-        rows.axis.copy(rows.start(bases, r), 0, rows.len, scratch);
-        for i in rows.len..size {
-            // An element of the row changes no maximum, and its exponential is a normal number.
-            scratch.add(i).write(scratch.read());
+unsafe fn exponentials<T: Real>(rows: &Rows, bases: &Bases, r: usize, scratch: *mut T) -> (T, T) {
+    let (len, whole) = (rows.len, rows.len / LANES * LANES);
+    // SAFETY: as above. A block is read before it is written, so the row may stand in scratch.
+    unsafe {
+        let x = rows.axis.stage(rows.start(bases, r), 0, len, scratch);
+        if len < LANES {
+            // All in registers; the lane rule puts one element into each lane.
+            let block = last_block(x, len, x.read());
+            let most = lanes::tree::<T, Largest>(block);
+            let exps = exp_block(block, most, len);
+            scratch.cast::<[T; LANES]>().write(exps);
+            return (most, lanes::tree::<T, Add>(exps));
         }
-        std::slice::from_raw_parts_mut(scratch, size)
-    };
-    // SAFETY: the slice has `size` elements.
-    let most = unsafe { lanes::max(all.as_ptr(), size) };
-    for x in all.iter_mut() {
+        let most = lanes::max(x, len);
+        for at in (0..whole).step_by(LANES) {
+            let block = x.add(at).cast::<[T; LANES]>().read();
+            scratch.add(at).cast::<[T; LANES]>().write(exp_block(block, most, LANES));
+        }
+        if whole < len {
+            let block = last_block(x.add(whole), len - whole, most);
+            scratch.add(whole).cast::<[T; LANES]>().write(exp_block(block, most, len - whole));
+        }
+        (most, lanes::sum(scratch, len.next_multiple_of(LANES)))
+    }
+}
+
+/// The last `len` elements of a row, filled up with `pad`.
+///
+/// # Safety
+/// `len` elements, less than a block, can be read.
+#[inline(always)]
+unsafe fn last_block<T: Real>(x: *const T, len: usize, pad: T) -> [T; LANES] {
+    let mut block = [pad; LANES];
+    // SAFETY: as above.
+    unsafe { lanes::copy_tail(x, block.as_mut_ptr(), len) };
+    block
+}
+
+/// exp(x - most) of the first `len` elements, then zeros.
+#[inline(always)]
+fn exp_block<T: Real>(mut block: [T; LANES], most: T, len: usize) -> [T; LANES] {
+    // f32 vectorises: there a whole block costs no more than a part of it.
+    let work = if T::DTYPE == DType::F32 { LANES } else { len };
+    for x in &mut block[..work] {
         *x = (*x - most).exp();
     }
-    // SAFETY: as above.
-    let sum = unsafe { lanes::sum(all.as_ptr(), rows.len) };
-    (all, most, sum)
+    for (lane, x) in block.iter_mut().enumerate() {
+        *x = if lane < len { *x } else { T::ZERO };
+    }
+    block
+}
+
+/// out = f(exps) for one row; `exps` is filled up to a whole block.
+///
+/// # Safety
+/// `exps` is what [`exponentials`] left in scratch for a row as long as `out`.
+#[inline(always)]
+unsafe fn put_row<T: Real>(out: &mut [T], exps: *const T, f: impl Fn(T) -> T) {
+    let (len, whole) = (out.len(), out.len() / LANES * LANES);
+    for at in (0..len).step_by(LANES) {
+        // SAFETY: the block lies in scratch, and as much of it as is copied in `out`.
+        unsafe {
+            let block = exps.add(at).cast::<[T; LANES]>().read().map(&f);
+            if at < whole {
+                out.as_mut_ptr().add(at).cast::<[T; LANES]>().write(block);
+            } else {
+                lanes::copy_tail(block.as_ptr(), out.as_mut_ptr().add(at), len - whole);
+            }
+        }
+    }
 }
 
 /// out = exp(x - max) / sum(exp(x - max)) along the last axis, by a true division. Some elements of a row may be -inf
@@ -165,9 +208,9 @@ impl<T: Real> Body for Softmax<T> {
         for r in share(worker, self.x.count, grain(self.x.len)) {
             // SAFETY: the row exists, and it is this worker's.
             unsafe {
-                let (exps, _, sum) = exponentials::<T>(&self.x, bases, r, worker.scratch.cast());
-                exps.iter_mut().for_each(|e| *e = *e / sum);
-                target(bases, &self.out, r, self.x.len).copy_from_slice(&exps[..self.x.len]);
+                let scratch = worker.scratch.cast::<T>();
+                let (_, sum) = exponentials(&self.x, bases, r, scratch);
+                put_row(target(bases, &self.out, r, self.x.len), scratch, |e| e / sum);
             }
         }
         Ok(())
@@ -239,12 +282,12 @@ impl<T: Real> Body for CrossEntropy<T> {
             unsafe {
                 let loss = match self.x.target(bases, r) {
                     Ok(at) => {
-                        let (_, most, sum) = exponentials::<T>(logits, bases, r, worker.scratch.cast());
+                        let (most, sum) = exponentials::<T>(logits, bases, r, worker.scratch.cast());
                         sum.ln() + (most - logits.start::<T>(bases, r).add(at * stride).read())
                     }
                     Err(fault) => {
                         outcome = outcome.and(Err(fault));
-                        T::from_f64(0.0)
+                        T::ZERO
                     }
                 };
                 bases.ptr::<T>(&self.out).add(r).write(loss);
@@ -293,15 +336,14 @@ impl<T: Real> Body for CrossEntropyGrad<T> {
                 match self.x.target(bases, r) {
                     Ok(at) => {
                         let ct = bases.ptr::<T>(&self.ct).add(self.places.offset(r)).read();
-                        let (exps, _, sum) = exponentials::<T>(logits, bases, r, worker.scratch.cast());
-                        let hit = (exps[at] / sum - T::from_f64(1.0)) * ct;
-                        exps.iter_mut().for_each(|e| *e = *e / sum * ct);
-                        exps[at] = hit;
-                        out.copy_from_slice(&exps[..logits.len]);
+                        let scratch = worker.scratch.cast::<T>();
+                        let (_, sum) = exponentials(logits, bases, r, scratch);
+                        put_row(out, scratch, |e| e / sum * ct);
+                        out[at] = (scratch.add(at).read() / sum - T::ONE) * ct;
                     }
                     Err(fault) => {
                         outcome = outcome.and(Err(fault));
-                        out.fill(T::from_f64(0.0));
+                        out.fill(T::ZERO);
                     }
                 }
             }
@@ -320,7 +362,7 @@ fn moments<T: Real>(x: &[T], n: T, eps: T) -> (T, T) {
             let d = x - mean;
             d.mul_add(d, lane)
         });
-        (mean, T::from_f64(1.0) / (squares / n + eps).sqrt())
+        (mean, T::ONE / (squares / n + eps).sqrt())
     }
 }
 

@@ -1,0 +1,117 @@
+//! One file a command; here: the commands, how errors are printed, and exit codes.
+
+mod check;
+mod explain;
+mod generate;
+mod lesson;
+mod output;
+mod progress;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use geartrain::train::Error;
+use geartrain::train::config::keys_help;
+
+/// Trains neural networks on a CPU and lets you see every gradient.
+#[derive(Parser)]
+#[command(name = "geartrain", version, disable_help_subcommand = false, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 the run failed, 2 usage or configuration, 3 a number became infinite or \
+not a number,\n4 no checkpoint that can be loaded, 70 a bug of ours, 130 and 143 after Ctrl-C and SIGTERM (both save first).";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train a language model on a text, or on the embedded names
+    Train(train::TrainArgs),
+    /// Finish a run as it was planned, from its newest checkpoint
+    Resume(train::ResumeArgs),
+    /// Let a trained model continue a text
+    Generate(generate::GenerateArgs),
+    /// Measure the loss of a trained model on its validation part, or on another text
+    Eval(generate::EvalArgs),
+    /// Train one of the small networks whose every number can be followed
+    Lesson(lesson::LessonArgs),
+    /// Print a network's forward pass, derived backward pass and update, line by line
+    Explain(explain::ExplainArgs),
+    /// Check derivatives against numeric differences
+    Gradcheck(check::GradcheckArgs),
+}
+
+/// Why a command ended without success.
+pub enum Failure {
+    /// An error to print.
+    Error(Error),
+    /// A signal asked for it; everything is saved.
+    Interrupted(i32),
+    /// The reader of our output went away: nothing to say.
+    ClosedPipe,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Error(error)
+    }
+}
+
+/// What a command gives back.
+pub type Outcome = Result<(), Failure>;
+
+/// Runs the command line and gives its exit code.
+pub fn run() -> ExitCode {
+    std::panic::set_hook(Box::new(|info| {
+        eprintln!("geartrain has a bug: {info}\n\nhint: please report it with the command that you ran");
+    }));
+    match std::panic::catch_unwind(dispatch) {
+        Ok(code) => code,
+        Err(_) => ExitCode::from(70),
+    }
+}
+
+fn dispatch() -> ExitCode {
+    let parsed = Cli::try_parse();
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let outcome = match &cli.command {
+        Command::Train(args) => train::train(args),
+        Command::Resume(args) => train::resume(args),
+        Command::Generate(args) => generate::generate(args),
+        Command::Eval(args) => generate::eval(args),
+        Command::Lesson(args) => lesson::lesson(args),
+        Command::Explain(args) => explain::explain(args),
+        Command::Gradcheck(args) => check::gradcheck(args),
+    };
+    match outcome {
+        Ok(()) | Err(Failure::ClosedPipe) => ExitCode::SUCCESS,
+        Err(Failure::Interrupted(code)) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
+        Err(Failure::Error(error)) => {
+            eprintln!("error: {error}");
+            if let Some(hint) = &error.hint {
+                eprintln!("\nhint: {hint}");
+            }
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// The configuration keys, for the help of commands that take `--set`.
+fn keys() -> String {
+    format!("Configuration keys, for --set KEY=VALUE and --config FILE:\n\n{}", keys_help())
+}
+
+/// Makes sure that the definition of the command line is sound; clap checks it in debug builds.
+#[test]
+fn definition_is_sound() {
+    use clap::CommandFactory;
+    Cli::command().debug_assert();
+}

@@ -1,0 +1,162 @@
+//! `train` and `resume`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use geartrain::train::config::{Config, split_set};
+use geartrain::train::interrupt::Interrupt;
+use geartrain::train::session::{self, Session};
+use geartrain::train::{Error, chart};
+
+use super::output::{duration, line};
+use super::progress::{Json, People};
+use super::{Failure, Outcome};
+
+/// What `train` takes.
+#[derive(Args)]
+#[command(after_long_help = super::keys())]
+pub struct TrainArgs {
+    /// A UTF-8 text file or a folder of them; left out: 3,007 English first names
+    data: Option<PathBuf>,
+    /// The network: gpt2
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
+    /// A TOML file with configuration keys
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Set one configuration key; `train --help` lists them all
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+    /// Planned training steps
+    #[arg(long, value_name = "N")]
+    steps: Option<String>,
+    /// Windows of text that a step reads
+    #[arg(long, value_name = "N")]
+    batch: Option<String>,
+    /// Tokens that the model sees at once
+    #[arg(long, value_name = "N")]
+    context: Option<String>,
+    /// The highest learning rate
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    lr: Option<String>,
+    /// Stop at this step; the schedule stays as planned, and `resume` goes on
+    #[arg(long, value_name = "N")]
+    until: Option<u64>,
+    /// Seed of the initial weights, the data order and dropout
+    #[arg(long, value_name = "N")]
+    seed: Option<String>,
+    /// Threads; they change no result
+    #[arg(long, value_name = "N")]
+    threads: Option<String>,
+    /// The run folder, new or empty; left out: the next free one in runs/
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Print one JSON object a line, and nothing else, on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `resume` takes.
+#[derive(Args)]
+pub struct ResumeArgs {
+    /// The run folder
+    run: PathBuf,
+    /// Stop at this step
+    #[arg(long, value_name = "N")]
+    until: Option<u64>,
+    /// Threads; they change no result
+    #[arg(long, value_name = "N")]
+    threads: Option<String>,
+    /// Where the text is now, if it was moved
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+    /// Print one JSON object a line, and nothing else, on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+/// Trains a new run.
+pub fn train(args: &TrainArgs) -> Outcome {
+    let mut sets: Vec<(String, String)> = Vec::new();
+    let path = args.data.as_ref().map(|p| p.to_string_lossy().into_owned());
+    let flags = [
+        ("data.path", &path),
+        ("model.kind", &args.model),
+        ("train.steps", &args.steps),
+        ("train.batch", &args.batch),
+        ("model.context", &args.context),
+        ("optimizer.lr", &args.lr),
+        ("train.seed", &args.seed),
+        ("train.threads", &args.threads),
+    ];
+    for set in &args.sets {
+        sets.push(split_set(set)?);
+    }
+    sets.extend(flags.iter().filter_map(|(key, value)| value.as_ref().map(|v| (key.to_string(), v.clone()))));
+    let config = Config::build(args.config.as_deref(), &sets)?;
+    let session = Session::create(config, args.out.as_deref())?;
+    finish(session, args.until, args.json)
+}
+
+/// Goes on with a run.
+pub fn resume(args: &ResumeArgs) -> Outcome {
+    let mut sets = Vec::new();
+    if let Some(threads) = &args.threads {
+        sets.push(("train.threads".to_string(), threads.clone()));
+    }
+    if let Some(data) = &args.data {
+        sets.push(("data.path".to_string(), data.to_string_lossy().into_owned()));
+    }
+    let (session, warnings) = Session::resume(&args.run, &sets)?;
+    for warning in warnings {
+        eprintln!("warning: {warning}");
+    }
+    finish(session, args.until, args.json)
+}
+
+fn finish(session: Session, until: Option<u64>, json: bool) -> Outcome {
+    let interrupt = Interrupt::install()?;
+    let outcome = if json {
+        let mut watch = Json::default();
+        let outcome = session.run(until, &interrupt, &mut watch);
+        watch.closed()?;
+        outcome?
+    } else {
+        let mut watch = People::new();
+        let outcome = session.run(until, &interrupt, &mut watch);
+        watch.close();
+        outcome?
+    };
+    if !json {
+        report(&outcome)?;
+    }
+    match outcome.interrupted {
+        Some(code) => Err(Failure::Interrupted(code)),
+        None => Ok(()),
+    }
+}
+
+/// The end of a run, for people.
+fn report(outcome: &session::Outcome) -> Outcome {
+    let run = show(&outcome.folder);
+    line("")?;
+    line(&chart::chart(&outcome.curve, chart::WIDTH, chart::HEIGHT))?;
+    let loss = outcome.val_loss.map_or(String::new(), |loss| format!(", validation loss {loss:.4} nats a token"));
+    line(&format!("{} steps in {}{loss}", outcome.steps, duration(outcome.seconds)))?;
+    line(&format!("run folder: {run}"))?;
+    match outcome.interrupted {
+        Some(_) => line(&format!("stopped; go on with: geartrain resume {run}")),
+        None => line(&format!("next: geartrain generate {run} --prompt \"...\"")),
+    }
+}
+
+fn show(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// An error when the output was closed is no error of the run.
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Failure {
+        Failure::Error(error.clone())
+    }
+}
