@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::checkpoint::{self, Best, Meta};
-use crate::config::{Choice as _, Config};
+use crate::config::Config;
 use crate::curve::Curve;
 use crate::data::Corpus;
 use crate::error::{Error, ErrorKind, Result};
@@ -227,8 +227,9 @@ impl Session {
             return Ok(vec![write_text(&mut writer, state, tokenizer, vec![start], &choice)?]);
         };
         let all = tokenizer.decode(&corpus.train) + &tokenizer.decode(&corpus.validation);
-        let longest = all.lines().map(|line| line.chars().count()).max().unwrap_or(0);
-        if longest >= config.model.context {
+        // A list has no empty lines, and each fits into what the model sees.
+        let short = |line: &str| (1..config.model.context).contains(&line.chars().count());
+        if !all.lines().all(short) {
             return Ok(vec![write_text(&mut writer, state, tokenizer, newline, &choice)?]);
         }
         let known: std::collections::HashSet<&str> = all.lines().collect();

@@ -3,8 +3,9 @@
 use super::*;
 use crate::isa::Isa;
 use crate::memory::{Memory, StateRef};
+use crate::routine::Routine;
 use crate::shape::{MAX_RANK, Shape};
-use crate::tape::{Routine, TapeBuilder};
+use crate::tape::TapeBuilder;
 use crate::view::{Region, View};
 use Arg::{Input, Value};
 use DType::{F32, F64, U32};
