@@ -16,16 +16,32 @@ use crate::{gather, gemm, pad, random, reduce, rows, tiles};
 pub enum Routine {
     /// A chain of elementwise instructions, run tile by tile. All views have one shape. Output `k` is the value of
     /// instruction `results[k]`. An output may stand exactly on an input.
-    Tiles { instrs: Vec<Instr>, results: Vec<usize> },
+    Tiles {
+        /// The chain, in order.
+        instrs: Vec<Instr>,
+        /// The instruction that gives each output.
+        results: Vec<usize>,
+    },
     /// Sum over the axes whose bit is set; the output has those axes with length 1. Each sum has one order, fixed by
     /// the shape.
-    Sum { axes: u8 },
+    Sum {
+        /// A bit for each axis.
+        axes: u8,
+    },
     /// Largest element over the axes whose bit is set, as [`Routine::Sum`]. NaN wins. No elements: -inf.
-    Max { axes: u8 },
+    Max {
+        /// A bit for each axis.
+        axes: u8,
+    },
     /// Index (u32) of the first largest element along the last axis; the output lacks that axis.
     Argmax,
     /// The input at `before` along `axis` of an output that is 0 elsewhere; the other axes agree.
-    Pad { axis: usize, before: usize },
+    Pad {
+        /// Which axis.
+        axis: usize,
+        /// Zeros in front.
+        before: usize,
+    },
     /// out (.., m, n) = a (.., m, k) @ b (.., k, n); batch axes agree, strides are free.
     Matmul,
     /// out (indices.., c..) = table (v, c..)[indices]; indices u32.
@@ -41,13 +57,26 @@ pub enum Routine {
     /// out () = mean((a - y)²); inputs of one shape.
     MeanSquaredError,
     /// y = (x - mean) / sqrt(variance + eps) along the last axis.
-    Normalize { eps: f64 },
+    Normalize {
+        /// Keeps the division finite.
+        eps: f64,
+    },
     /// Cotangent of x for [`Routine::Normalize`]; inputs: x, ct.
-    NormalizeGrad { eps: f64 },
+    NormalizeGrad {
+        /// Keeps the division finite.
+        eps: f64,
+    },
     /// out (n, c..) = 0 with probability `rate`, else 1 / (1 - rate). Row r of step s draws from the counter generator
     /// with key `seed` and counter (stream, s, first_row + r, column block): how a batch is split changes nothing.
     /// Inputs: step () f64, first_row () f64.
-    DropoutMask { rate: f64, seed: u64, stream: u32 },
+    DropoutMask {
+        /// Probability of 0.
+        rate: f64,
+        /// Key of the generator.
+        seed: u64,
+        /// Number of the dropout layer.
+        stream: u32,
+    },
     /// out () f64 = sqrt of the sum of all squares of all inputs, summed in f64; inputs row-major floats.
     GlobalNorm,
     /// A safe function over row-major inputs and one output.

@@ -39,22 +39,45 @@ pub struct Fault {
 pub enum RunError {
     /// A lent region is not the one the tape was built for.
     #[error("region {region} has {found} bytes, the tape was built for {expected}")]
-    Region { region: usize, found: usize, expected: usize },
+    Region {
+        /// Its number.
+        region: usize,
+        /// Its length in bytes.
+        found: usize,
+        /// The length that the tape was built for.
+        expected: usize,
+    },
     /// The tape updates the state, which was lent to be read only.
     #[error("this tape updates the state, which was lent to be read only")]
     ReadOnlyState,
     /// An index was out of range. `call` is the tag of the call.
     #[error("call {call}: index {} at element {} is out of range, there are {} rows", fault.value, fault.row, fault.limit)]
-    Index { call: usize, fault: Fault },
+    Index {
+        /// Tag of the call.
+        call: usize,
+        /// Which index.
+        fault: Fault,
+    },
     /// A guarded value was not finite; the state is untouched. `guard` is its position in the list of guards.
     #[error("guarded value {guard} is {value}")]
-    NonFinite { guard: usize, value: f64 },
+    NonFinite {
+        /// Its position.
+        guard: usize,
+        /// NaN or an infinity.
+        value: f64,
+    },
 }
 
 /// Base addresses of the regions during one run.
 pub(crate) struct Bases(Vec<*mut u8>);
 
 impl Bases {
+    /// The addresses of regions 0, 1, ...: for tests that run a step by hand.
+    #[cfg(test)]
+    pub(crate) fn of(addresses: Vec<*mut u8>) -> Bases {
+        Bases(addresses)
+    }
+
     /// Address of the first element of `view`.
     ///
     /// # Safety

@@ -36,20 +36,6 @@ const PARALLEL_WORK: usize = 64 * 64 * 64;
 /// # Errors
 /// What does not fit: number of operands, types, ranks or lengths, or an instruction set that this CPU lacks.
 pub(crate) fn build(isa: Isa, outs: &[View], ins: &[View]) -> Result<Box<dyn Step>, String> {
-    let product = plan(isa, outs, ins)?;
-    Ok(product)
-}
-
-/// A step that can also be run on bare addresses.
-trait Product: Step {
-    /// As [`Step::run`], with the addresses of the first elements of a, b and out.
-    ///
-    /// # Safety
-    /// As there.
-    unsafe fn multiply(&self, a: *const u8, b: *const u8, c: *mut u8, worker: &Worker);
-}
-
-fn plan(isa: Isa, outs: &[View], ins: &[View]) -> Result<Box<dyn Product>, String> {
     let ([out], [a, b]) = (outs, ins) else {
         return Err(format!("a matmul has one output and two inputs, not {} and {}", outs.len(), ins.len()));
     };
@@ -88,17 +74,17 @@ fn check(isa: Isa, out: &View, a: &View, b: &View) -> Result<(), String> {
 }
 
 /// The cheapest step for a @ b = out.
-fn choose<K: Kernel<T: Small>>(isa: Isa, [a, b, out]: [View; 3]) -> Box<dyn Product> {
+fn choose<K: Kernel<T: Small>>(isa: Isa, [a, b, out]: [View; 3]) -> Box<dyn Step> {
     let Call { dims, batch, swapped } = layout::resolve(&a, &b);
     let views = if swapped { [b, a, out] } else { [a, b, out] };
     if dims.work() == 0 || batch.count == 0 {
         let way = Zeros::<K::T>(out.shape.count(), std::marker::PhantomData);
-        return Box::new(Matmul { views, swapped, way });
+        return Box::new(Matmul { views, way });
     }
     let parallel = dims.work().saturating_mul(batch.count) > PARALLEL_WORK;
     match K::T::choose(isa, &dims) {
-        Some(whole) => Box::new(Matmul { views, swapped, way: Tiny { whole, dims, batch, parallel } }),
-        None => Box::new(Matmul { views, swapped, way: Large { blocks: Blocks::<K>::new(dims, batch), parallel } }),
+        Some(whole) => Box::new(Matmul { views, way: Tiny { whole, dims, batch, parallel } }),
+        None => Box::new(Matmul { views, way: Large { blocks: Blocks::<K>::new(dims, batch), parallel } }),
     }
 }
 
@@ -115,8 +101,6 @@ trait Way: Send + Sync {
 /// A way with its views: its left and right operand and the output.
 struct Matmul<W> {
     views: [View; 3],
-    /// Whether the left operand is b.
-    swapped: bool,
     way: W,
 }
 
@@ -134,14 +118,6 @@ impl<W: Way> Step for Matmul<W> {
         // SAFETY: views were checked against the regions when the tape was built.
         unsafe { self.way.run(bases.ptr(a), bases.ptr(b), bases.ptr(c), worker) }
         Ok(())
-    }
-}
-
-impl<W: Way> Product for Matmul<W> {
-    unsafe fn multiply(&self, a: *const u8, b: *const u8, c: *mut u8, worker: &Worker) {
-        let (a, b) = if self.swapped { (b, a) } else { (a, b) };
-        // SAFETY: the caller's promise.
-        unsafe { self.way.run(a.cast(), b.cast(), c.cast(), worker) }
     }
 }
 

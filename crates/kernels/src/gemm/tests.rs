@@ -103,15 +103,19 @@ fn sizes<T: Float>(a: &Operand<T>, b: &Operand<T>) -> (usize, usize, usize, Shap
 fn compute<T: Float>(isa: Isa, workers: usize, a: &Operand<T>, b: &Operand<T>) -> Vec<T> {
     let (_, _, _, shape) = sizes(a, b);
     let out = View::contiguous(T::DTYPE, Region::state(0), 5, shape);
-    let step = plan(isa, &[out], &[a.view, b.view]).expect("the shapes agree");
+    let in_region = |region: u16, view: View| View { region: Region(region), ..view };
+    let ins = [in_region(0, a.view), in_region(1, b.view)];
+    let step = build(isa, &[in_region(2, out)], &ins).expect("the shapes agree");
     let mut data = vec![T::of(f64::NAN); out.end() + 70];
     for index in 0..workers {
         let mut scratch = Memory::zeroed(step.scratch() + 64);
         scratch.bytes_mut().fill(0xff);
         let worker = Worker { index, count: workers, scratch: scratch.bytes_mut().as_mut_ptr() };
-        let at = |x: &Operand<T>| x.data[x.view.offset.min(x.data.len())..].as_ptr().cast();
+        let at = |x: &Operand<T>| x.data.as_ptr().cast::<u8>().cast_mut();
+        let bases = Bases::of(vec![at(a), at(b), data.as_mut_ptr().cast()]);
         // SAFETY: each view lies inside its vector, and the scratch is as large as asked for.
-        unsafe { step.multiply(at(a), at(b), data[5..].as_mut_ptr().cast(), &worker) };
+        let done = unsafe { step.run(&bases, &worker) };
+        assert!(done.is_ok());
         assert!(scratch.bytes()[step.scratch()..].iter().all(|x| *x == 0xff), "a write past the scratch");
     }
     let intact = |x: &T| (*x).into().is_nan();
@@ -319,7 +323,7 @@ fn a_shared_right_side_makes_one_product() {
 fn only_large_products_are_shared() {
     let parallel = |m: usize, n: usize, k: usize| {
         let view = |r: usize, c: usize| View::contiguous(DType::F32, Region::ARENA, 0, [r, c].into());
-        plan(Isa::Portable, &[view(m, n)], &[view(m, k), view(k, n)]).map(|step| step.parallel())
+        build(Isa::Portable, &[view(m, n)], &[view(m, k), view(k, n)]).map(|step| step.parallel())
     };
     assert_eq!(parallel(4, 4, 2), Ok(false));
     assert_eq!(parallel(64, 64, 64), Ok(false));

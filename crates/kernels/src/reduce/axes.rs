@@ -121,10 +121,14 @@ pub(crate) struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// The offset of the next element; it starts again after the last.
+    /// The offset of the next element, which must exist.
     #[inline(always)]
     pub(crate) fn step(&mut self) -> usize {
         let here = self.offset;
+        if self.axes.rank <= 1 {
+            self.offset += self.axes.strides[0];
+            return here;
+        }
         for axis in (0..self.axes.rank).rev() {
             self.at[axis] += 1;
             self.offset += self.axes.strides[axis];

@@ -227,6 +227,19 @@ impl<T: Real, C: Combine> Blocks<T, C> {
     /// `x` is the first column's first element, the columns and their outputs exist, and `block` has room for `width`.
     #[inline(always)]
     unsafe fn strip(&self, x: *const T, stride: usize, out: *mut T, width: usize, block: *mut T) {
+        let (run, step) = self.plan.list.inner();
+        if width <= LINE && run == self.len && run <= BLOCK {
+            // The same order, without the set-up that long rows are worth.
+            for i in 0..width {
+                // SAFETY: column i exists, and `run` elements `step` apart are all of its list.
+                unsafe {
+                    let column = x.wrapping_add(i * stride);
+                    let sum = (0..run).fold(C::identity(), |sum, r| C::apply(sum, column.add(r * step).read()));
+                    out.add(i).write(sum);
+                }
+            }
+            return;
+        }
         let mut walk = self.plan.list.walk();
         let mut left = self.len;
         // The first block goes straight to the output: adding its sum to the identity would change nothing.
@@ -240,7 +253,7 @@ impl<T: Real, C: Combine> Blocks<T, C> {
                 let rows = left.min(BLOCK);
                 let mut fresh = true;
                 for _ in 0..rows / 4 {
-                    let rows = std::array::from_fn(|_| x.add(walk.step()));
+                    let rows = [walk.step(), walk.step(), walk.step(), walk.step()].map(|at| x.add(at));
                     add_rows::<T, C, 4>(partial, fresh, rows, stride, width);
                     fresh = false;
                 }
@@ -273,7 +286,8 @@ impl<T: Real, C: Combine> Body for Blocks<T, C> {
         let range = share(worker, self.outputs, LINE);
         let mut at = range.start;
         while at < range.end {
-            let width = (columns - at % columns).min(range.end - at).min(STRIP);
+            let column = if columns == self.outputs { at } else { at % columns };
+            let width = (columns - column).min(range.end - at).min(STRIP);
             // SAFETY: outputs at..at + width are columns of one row of columns; views were checked against their
             // regions, and workers write different outputs.
             unsafe {

@@ -158,8 +158,7 @@ fn drive<T: Element>(
     let mut scratch = Memory::zeroed(step.scratch());
     let mut pointers = vec![memory.bytes_mut().as_mut_ptr()];
     pointers.extend(ins.iter().map(|data| data.memory.bytes().as_ptr().cast_mut()));
-    // SAFETY: `Bases` wraps exactly this vector.
-    let bases: Bases = unsafe { std::mem::transmute(pointers) };
+    let bases = Bases::of(pointers);
     let mut fault: Option<Fault> = None;
     for i in 0..count {
         scratch.bytes_mut().fill(0xFF);
