@@ -1,305 +1,438 @@
-//! One thread pool a process, made for tapes: a run wakes the helpers once, barriers keep the calls apart.
+//! One thread pool a process, for work of microseconds.
 //!
-//! Waiting spins for a bounded time and then gives the core away, so a loaded machine is slow but never stuck; where
-//! workers outnumber the cores nobody spins at all. A second program that finds the pool busy runs on its own thread,
-//! with the same bits.
+//! [`Pool::run`] has several workers run one closure at once; [`Team::barrier`] keeps them in step. Whoever waits spins
+//! for a while, because waking a sleeper costs 20 to 60 µs, then offers its core to others, so that a worker that lost
+//! its own can go on, and then sleeps. With more workers than cores nobody spins.
+//!
+//! A panic in the closure ends the run on all workers: those that wait at a barrier, or come to one, unwind too. `run`
+//! then goes on with the first panic in the caller's thread, and the pool stays usable.
 
+use std::any::Any;
 use std::cell::UnsafeCell;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, OnceLock};
-use std::time::Duration;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, TryLockError};
+use std::thread;
+use std::time::{Duration, Instant};
 
-/// Turns of a spinning wait before a helper goes to sleep: some 50 µs.
-const SPINS_BETWEEN_RUNS: u32 = 20_000;
-/// Turns of a spinning wait inside a run before the core is given away.
-const SPINS_IN_RUN: u32 = 4_000;
-/// Times the core is given away before a waiting worker sleeps a little.
-const YIELDS: u32 = 2_000;
+/// How long a waiting thread only spins. Two workers that the system put on one core wait for nothing meanwhile, so it is
+/// not long.
+const SPIN: Duration = Duration::from_micros(4);
+/// How long a waiting thread looks for its signal at all, then offering its core between two looks, before it sleeps.
+const PATIENCE: Duration = Duration::from_micros(50);
+/// Looks at a signal between two looks at the clock, which cost as much as some ten looks.
+const LOOKS: usize = 64;
 
-/// What a run's closure is told about its worker.
-pub struct Team<'a> {
-    worker: usize,
-    workers: usize,
-    meeting: Option<&'a Meeting>,
+type Body<'a> = dyn Fn(&Team) + Sync + 'a;
+type Panic = Box<dyn Any + Send>;
+
+/// A counter that others wait on, on a cache line of its own.
+#[derive(Default)]
+#[repr(align(128))]
+struct Signal {
+    value: AtomicU32,
+    sleepers: AtomicU32,
+    lock: Mutex<()>,
+    wake: Condvar,
 }
 
-impl Team<'_> {
-    /// A team of one.
-    pub fn solo() -> Team<'static> {
-        Team { worker: 0, workers: 1, meeting: None }
+impl Signal {
+    fn now(&self) -> u32 {
+        self.value.load(Ordering::Acquire)
     }
 
-    /// Which worker this is; the caller of [`Pool::run`] is 0.
+    /// Counts on and wakes whoever waits. What this thread wrote before is visible to those that see the new value.
+    fn step(&self) {
+        // Sequentially consistent with `sleep`: either this load sees the sleeper, or the sleeper sees the new value.
+        self.value.fetch_add(1, Ordering::SeqCst);
+        if self.sleepers.load(Ordering::SeqCst) > 0 {
+            // The sleeper holds the lock from its last look until it sleeps, so the call cannot fall in between.
+            drop(lock(&self.lock));
+            self.wake.notify_all();
+        }
+    }
+
+    /// Waits until the value is not `old`.
+    fn wait(&self, old: u32, spin: bool) {
+        if !(spin && self.look(old)) {
+            self.wait_long(old, spin);
+        }
+    }
+
+    /// Whether the value changes from `old` within a microsecond or so.
+    fn look(&self, old: u32) -> bool {
+        for _ in 0..LOOKS {
+            if self.now() != old {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        false
+    }
+
+    #[cold]
+    fn wait_long(&self, old: u32, spin: bool) {
+        let begin = Instant::now();
+        loop {
+            let changed = if spin { self.look(old) } else { self.now() != old };
+            if changed {
+                return;
+            }
+            let waited = begin.elapsed();
+            if waited > PATIENCE {
+                break;
+            }
+            if waited > SPIN || !spin {
+                thread::yield_now();
+            }
+        }
+        let mut guard = lock(&self.lock);
+        self.sleepers.fetch_add(1, Ordering::SeqCst);
+        while self.value.load(Ordering::SeqCst) == old {
+            guard = self.wake.wait(guard).unwrap_or_else(|poison| poison.into_inner());
+        }
+        self.sleepers.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Locks; nothing that these locks guard can be left half done by a panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poison| poison.into_inner())
+}
+
+/// A counter on a cache line of its own.
+#[derive(Default)]
+#[repr(align(128))]
+struct Count(AtomicUsize);
+
+/// What the workers of a run share.
+#[derive(Default)]
+struct Meeting {
+    /// Workers that came to the present barrier.
+    arrived: Count,
+    /// Counts barriers, and panics.
+    opened: Signal,
+    /// Helpers that still run the closure.
+    running: Count,
+    /// Counts runs that all helpers have left.
+    left: Signal,
+    /// Whether a worker of this run panicked.
+    broken: AtomicBool,
+    panic: Mutex<Option<Panic>>,
+}
+
+impl Meeting {
+    /// Runs the closure as one worker, and breaks up the meeting if it panics.
+    fn work(&self, body: &Body<'_>, team: &Team) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| body(team))) {
+            // The first panic is the one to report: those of `barrier` come after it.
+            lock(&self.panic).get_or_insert(panic);
+            self.broken.store(true, Ordering::SeqCst);
+            self.opened.step();
+        }
+    }
+}
+
+/// One of the workers that run a closure together.
+pub struct Team {
+    worker: usize,
+    workers: usize,
+    spin: bool,
+    /// None for a worker alone.
+    meeting: Option<&'static Meeting>,
+}
+
+impl Team {
+    /// A worker alone.
+    pub fn solo() -> Team {
+        Team { worker: 0, workers: 1, spin: false, meeting: None }
+    }
+
+    /// The worker's number, from 0; 0 is the caller of [`Pool::run`].
     pub fn worker(&self) -> usize {
         self.worker
     }
 
-    /// How many there are.
+    /// How many workers run the closure.
     pub fn workers(&self) -> usize {
         self.workers
     }
 
-    /// Returns once every worker has come here; what each wrote before is then seen by all.
+    /// Waits until all workers of the team came here; what they wrote before is then visible to all. Every worker must
+    /// come to the same number of barriers.
+    ///
+    /// # Panics
+    /// When another worker of the team panicked, to end the run.
+    #[inline]
     pub fn barrier(&self) {
-        if let Some(meeting) = self.meeting {
-            meeting.wait(self.workers);
+        let Some(meeting) = self.meeting else { return };
+        let round = meeting.opened.now();
+        // Looked at after the counter: a worker that panics later counts on, which ends the wait below.
+        if meeting.broken.load(Ordering::SeqCst) {
+            leave();
         }
-    }
-}
-
-/// Where the workers of a run wait for each other.
-#[derive(Default)]
-#[repr(align(128))]
-struct Meeting {
-    arrived: AtomicUsize,
-    turn: AtomicUsize,
-}
-
-impl Meeting {
-    fn wait(&self, workers: usize) {
-        let turn = self.turn.load(Ordering::Relaxed);
-        if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == workers {
-            self.arrived.store(0, Ordering::Relaxed);
-            self.turn.store(turn.wrapping_add(1), Ordering::Release);
+        if meeting.arrived.0.fetch_add(1, Ordering::AcqRel) + 1 == self.workers {
+            meeting.arrived.0.store(0, Ordering::Relaxed);
+            meeting.opened.step();
         } else {
-            wait_until(workers, || self.turn.load(Ordering::Acquire) != turn);
+            meeting.opened.wait(round, self.spin);
+            if meeting.broken.load(Ordering::SeqCst) {
+                leave();
+            }
         }
     }
 }
 
-/// Spins, then gives the core away, then sleeps in short naps, until `done`.
-fn wait_until(workers: usize, done: impl Fn() -> bool) {
-    let spins = if workers <= cores() { SPINS_IN_RUN } else { 0 };
-    for _ in 0..spins {
-        if done() {
-            return;
+/// Unwinds quietly: the panic that broke the run has been reported.
+#[cold]
+fn leave() {
+    resume_unwind(Box::new("another worker panicked"));
+}
+
+/// A closure and how many run it, handed to a helper.
+#[derive(Clone, Copy)]
+struct Job {
+    body: &'static Body<'static>,
+    workers: usize,
+    spin: bool,
+}
+
+/// A thread of the pool.
+struct Helper {
+    /// Counts the jobs given.
+    start: Signal,
+    job: UnsafeCell<Option<Job>>,
+}
+
+// SAFETY: the caller of `run` writes `job` while the helper waits for `start`, and the helper reads it after `start`
+// counted on and before it reports that it left: never both at once.
+unsafe impl Sync for Helper {}
+
+impl Helper {
+    /// The thread's life: takes jobs until the process ends.
+    fn serve(&self, worker: usize, meeting: &'static Meeting) {
+        let (mut seen, mut spin) = (0, false);
+        loop {
+            self.start.wait(seen, spin);
+            seen = self.start.now();
+            // SAFETY: see `Sync`; `start` counted on.
+            if let Some(job) = unsafe { *self.job.get() } {
+                spin = job.spin;
+                let team = Team { worker, workers: job.workers, spin, meeting: Some(meeting) };
+                meeting.work(job.body, &team);
+                // The last one to leave lets the caller go on; the body is not touched after this.
+                if meeting.running.0.fetch_sub(1, Ordering::AcqRel) == 1 {
+                    meeting.left.step();
+                }
+            }
         }
-        std::hint::spin_loop();
-    }
-    for _ in 0..YIELDS {
-        if done() {
-            return;
-        }
-        std::thread::yield_now();
-    }
-    while !done() {
-        std::thread::sleep(Duration::from_micros(50));
     }
 }
 
-fn cores() -> usize {
-    static CORES: OnceLock<usize> = OnceLock::new();
-    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, |n| n.get()))
-}
-
-type Body = dyn Fn(&Team<'_>) + Sync;
-
-/// The low bits of the run number hold the run's number of workers.
-const WORKER_BITS: u32 = 8;
-/// The most workers of a run.
-const MOST: usize = (1 << WORKER_BITS) - 1;
-
-/// The helpers of this process. See the module's text.
+/// The threads that help a caller to run a closure, made when first asked for and kept.
 pub struct Pool {
-    /// Held during a run; guards the number of helpers.
-    helpers: Mutex<usize>,
-    /// Counts runs, with the number of workers in the low bits; a helper acts when it changes.
-    run: AtomicU64,
-    /// The run's closure, lent to the helpers until the run returns.
-    job: UnsafeCell<Option<*const Body>>,
-    /// Helpers of the current run that are not done.
-    busy: AtomicUsize,
-    meeting: Meeting,
-    asleep: Mutex<usize>,
-    wake: Condvar,
+    /// Held during a run.
+    helpers: Mutex<Vec<&'static Helper>>,
+    meeting: &'static Meeting,
+    cores: usize,
 }
-
-// SAFETY: `job` is written only by the holder of `helpers` while no helper is busy, before `run` changes with release
-// order. A helper reads it after it saw the change with acquire order, and only if the same number says that it has a
-// part in the run; then `busy` counts it, and the next job is not written before it is done.
-unsafe impl Sync for Pool {}
 
 impl Pool {
-    /// The one pool.
+    /// The pool of this process.
     pub fn global() -> &'static Pool {
-        static POOL: Pool = Pool {
-            helpers: Mutex::new(0),
-            run: AtomicU64::new(0),
-            job: UnsafeCell::new(None),
-            busy: AtomicUsize::new(0),
-            meeting: Meeting { arrived: AtomicUsize::new(0), turn: AtomicUsize::new(0) },
-            asleep: Mutex::new(0),
-            wake: Condvar::new(),
-        };
-        &POOL
+        static POOL: OnceLock<Pool> = OnceLock::new();
+        POOL.get_or_init(Pool::new)
     }
 
-    /// Runs `body` on `threads` workers at once: this thread and helpers that are made when first needed. Where a thread
-    /// cannot be made there are fewer workers; where the pool is busy, this thread alone. Allocates nothing once the
-    /// helpers exist. A panic in `body` ends the process: the other workers would wait for ever.
-    pub fn run(&'static self, threads: usize, body: &(dyn Fn(&Team<'_>) + Sync)) {
-        let Ok(mut helpers) = self.helpers.try_lock() else { return body(&Team::solo()) };
-        while *helpers + 1 < threads {
-            let worker = *helpers + 1;
-            let seen = self.run.load(Ordering::Relaxed);
-            let name = format!("geartrain-{worker}");
-            let made = std::thread::Builder::new().name(name).spawn(move || self.help(worker, seen));
-            if made.is_err() {
-                break;
-            }
-            *helpers += 1;
-        }
-        let workers = threads.min(*helpers + 1).min(MOST);
-        if workers <= 1 {
+    /// A pool without helpers. What its threads use is never freed, as they never end.
+    fn new() -> Pool {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        Pool { helpers: Mutex::new(Vec::new()), meeting: Box::leak(Box::default()), cores }
+    }
+
+    /// Runs `body` on `threads` workers at once and returns when all are done. The caller is worker 0.
+    ///
+    /// There are fewer workers if the system gives no more threads, and only the caller, with [`Team::solo`], while
+    /// another run has the pool: the body must do the same whatever [`Team::workers`] says. Allocates only to make
+    /// threads.
+    ///
+    /// # Panics
+    /// With the panic of `body`, once all workers have left it.
+    pub fn run(&self, threads: usize, body: &(dyn Fn(&Team) + Sync)) {
+        if threads <= 1 {
             return body(&Team::solo());
         }
-        // SAFETY: only the lifetime changes. The pointer is used until `busy` is 0, and this function waits for that.
-        let lent = unsafe { std::mem::transmute::<*const (dyn Fn(&Team<'_>) + Sync), *const Body>(body) };
-        self.busy.store(workers - 1, Ordering::Relaxed);
-        // SAFETY: the last run's helpers are done (see `Sync`).
-        unsafe { *self.job.get() = Some(lent) };
-        let number = (self.run.load(Ordering::Relaxed) >> WORKER_BITS) + 1;
-        self.run.store(number << WORKER_BITS | workers as u64, Ordering::Release);
-        if *lock(&self.asleep) > 0 {
-            self.wake.notify_all();
+        let mut helpers = match self.helpers.try_lock() {
+            Ok(helpers) => helpers,
+            Err(TryLockError::Poisoned(poison)) => poison.into_inner(),
+            Err(TryLockError::WouldBlock) => return body(&Team::solo()),
+        };
+        while helpers.len() < threads - 1 {
+            let Some(helper) = spawn(helpers.len() + 1, self.meeting) else { break };
+            helpers.push(helper);
         }
-        {
-            let _guard = EndOnPanic;
-            body(&Team { worker: 0, workers, meeting: Some(&self.meeting) });
+        let workers = threads.min(helpers.len() + 1);
+        if workers == 1 {
+            drop(helpers);
+            return body(&Team::solo());
         }
-        wait_until(workers, || self.busy.load(Ordering::Acquire) == 0);
-    }
-
-    /// A helper's life.
-    fn help(&self, worker: usize, mut seen: u64) {
-        loop {
-            seen = self.next_run(seen);
-            let workers = seen as usize & MOST;
-            if worker >= workers {
-                continue;
-            }
-            // SAFETY: this helper has a part in the run (see `Sync`).
-            let Some(body) = (unsafe { *self.job.get() }) else { continue };
-            {
-                let _guard = EndOnPanic;
-                // SAFETY: the run waits for `busy` to be 0 before the closure goes away.
-                let body = unsafe { &*body };
-                body(&Team { worker, workers, meeting: Some(&self.meeting) });
-            }
-            self.busy.fetch_sub(1, Ordering::Release);
+        let panic = self.together(&helpers[..workers - 1], body);
+        drop(helpers);
+        if let Some(panic) = panic {
+            resume_unwind(panic);
         }
     }
 
-    /// Waits for a run after number `seen` and gives its number.
-    fn next_run(&self, seen: u64) -> u64 {
-        for _ in 0..SPINS_BETWEEN_RUNS {
-            let now = self.run.load(Ordering::Acquire);
-            if now != seen {
-                return now;
-            }
-            std::hint::spin_loop();
+    /// Runs `body` here and on these helpers; gives back the first panic.
+    fn together(&self, helpers: &[&'static Helper], body: &Body<'_>) -> Option<Panic> {
+        let (meeting, workers) = (self.meeting, helpers.len() + 1);
+        let spin = workers <= self.cores;
+        // SAFETY: only the lifetime changes. The helpers use the body before they count themselves out of `running`,
+        // and this function does not return or unwind before all did: `work` catches every panic.
+        let body = unsafe { std::mem::transmute::<&Body<'_>, &'static Body<'static>>(body) };
+        meeting.arrived.0.store(0, Ordering::Relaxed);
+        meeting.running.0.store(helpers.len(), Ordering::Relaxed);
+        let runs = meeting.left.now();
+        for helper in helpers {
+            // SAFETY: see `Helper`: it waits for `start`, having left its last job.
+            unsafe { *helper.job.get() = Some(Job { body, workers, spin }) };
+            helper.start.step();
         }
-        let mut asleep = lock(&self.asleep);
-        *asleep += 1;
-        loop {
-            let now = self.run.load(Ordering::Acquire);
-            if now != seen {
-                *asleep -= 1;
-                return now;
-            }
-            asleep = self.wake.wait(asleep).unwrap_or_else(|poison| poison.into_inner());
-        }
+        meeting.work(body, &Team { worker: 0, workers, spin, meeting: Some(meeting) });
+        meeting.left.wait(runs, spin);
+        if meeting.broken.swap(false, Ordering::SeqCst) { lock(&meeting.panic).take() } else { None }
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poison| poison.into_inner())
-}
-
-/// Ends the process when it is dropped by a panic.
-struct EndOnPanic;
-
-impl Drop for EndOnPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("a worker panicked inside a step; the others would wait for ever");
-            std::process::abort();
-        }
-    }
+/// A new thread, or None if the system gives none.
+fn spawn(worker: usize, meeting: &'static Meeting) -> Option<&'static Helper> {
+    let helper: &'static Helper = Box::leak(Box::new(Helper { start: Signal::default(), job: UnsafeCell::new(None) }));
+    let thread = thread::Builder::new().name(format!("geartrain-{worker}"));
+    thread.spawn(move || helper.serve(worker, meeting)).ok()?;
+    Some(helper)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Every worker adds to its own slot between barriers; after each barrier all slots are equal.
-    fn rounds(threads: usize, rounds: usize) {
-        let slots: Vec<AtomicUsize> = (0..threads).map(|_| AtomicUsize::new(0)).collect();
+    /// A pool that no other test uses.
+    fn pool() -> Pool {
+        Pool::new()
+    }
+
+    /// Every worker adds to its own number, everybody reads all of them after a barrier: `rounds` times.
+    fn meet(pool: &Pool, threads: usize, rounds: usize) {
+        let sums: Vec<AtomicUsize> = (0..threads).map(|_| AtomicUsize::new(0)).collect();
         let wrong = AtomicUsize::new(0);
-        let seen = AtomicUsize::new(0);
-        Pool::global().run(threads, &|team| {
-            seen.fetch_add(1, Ordering::Relaxed);
+        pool.run(threads, &|team| {
+            assert_eq!(team.workers(), threads);
             for round in 1..=rounds {
-                slots[team.worker()].fetch_add(1, Ordering::Relaxed);
+                // Relaxed on purpose: the barrier alone makes these visible.
+                sums[team.worker()].fetch_add(round, Ordering::Relaxed);
                 team.barrier();
-                let behind = |s: &AtomicUsize| s.load(Ordering::Relaxed) != round;
-                if slots[..team.workers()].iter().any(behind) {
+                let total: usize = sums.iter().map(|s| s.load(Ordering::Relaxed)).sum();
+                if total != threads * round * (round + 1) / 2 {
                     wrong.fetch_add(1, Ordering::Relaxed);
                 }
                 team.barrier();
             }
         });
-        assert_eq!(wrong.load(Ordering::Relaxed), 0);
-        let workers = seen.load(Ordering::Relaxed);
-        assert!((1..=threads).contains(&workers));
-        assert!(slots[..workers].iter().all(|s| s.load(Ordering::Relaxed) == rounds));
+        assert_eq!(wrong.into_inner(), 0, "{threads} workers");
     }
 
     #[test]
-    fn barriers_keep_rounds_apart() {
-        for (threads, n) in [(1, 100), (2, 2_000), (3, 500), (7, 200)] {
-            rounds(threads, n);
+    fn barriers_keep_workers_in_step() {
+        let pool = pool();
+        for threads in [2, 3, 7, 2] {
+            meet(&pool, threads, 1000);
         }
     }
 
     #[test]
-    fn many_short_runs_of_changing_size() {
-        for i in 0..3_000 {
-            let threads = 1 + i % 4;
-            let sum = AtomicUsize::new(0);
-            let count = AtomicUsize::new(0);
-            Pool::global().run(threads, &|team| {
-                sum.fetch_add(team.worker() + 1, Ordering::Relaxed);
-                count.store(team.workers(), Ordering::Relaxed);
+    fn barriers_hold_when_workers_sleep() {
+        let pool = pool();
+        let order = Mutex::new(Vec::new());
+        pool.run(3, &|team| {
+            for round in 0..3 {
+                // Longer than anybody spins or yields, each worker once: the others sleep.
+                if team.worker() == round {
+                    thread::sleep(Duration::from_millis(5));
+                    lock(&order).push(round);
+                }
+                team.barrier();
+                assert_eq!(lock(&order).len(), round + 1);
+                team.barrier();
+            }
+        });
+        assert_eq!(*lock(&order), [0, 1, 2]);
+    }
+
+    #[test]
+    fn short_runs_reach_every_worker_once() {
+        let pool = pool();
+        let caller = thread::current().id();
+        for run in 0..1000 {
+            let threads = [2, 3, 1, 7][run % 4];
+            let seen: [AtomicUsize; 7] = Default::default();
+            pool.run(threads, &|team| {
+                assert_eq!(thread::current().id() == caller, team.worker() == 0);
+                seen[team.worker()].fetch_add(1, Ordering::Relaxed);
             });
-            let n = count.load(Ordering::Relaxed);
-            assert_eq!(sum.load(Ordering::Relaxed), n * (n + 1) / 2);
+            let seen = seen.map(AtomicUsize::into_inner);
+            assert!(seen.iter().enumerate().all(|(i, n)| *n == usize::from(i < threads)), "{threads}: {seen:?}");
+        }
+        assert_eq!(lock(&pool.helpers).len(), 6);
+    }
+
+    #[test]
+    fn a_busy_pool_runs_alone() {
+        let pool = pool();
+        let alone = AtomicUsize::new(0);
+        pool.run(3, &|team| {
+            let outer = thread::current().id();
+            pool.run(3, &|inner| {
+                assert_eq!((inner.worker(), inner.workers(), thread::current().id()), (0, 1, outer));
+                inner.barrier();
+                alone.fetch_add(1, Ordering::Relaxed);
+            });
+            team.barrier();
+            // A program of another thread.
+            if team.worker() == 1 {
+                let other = || pool.run(2, &|team| assert_eq!(team.workers(), 1));
+                thread::scope(|scope| scope.spawn(other).join()).unwrap();
+            }
+        });
+        assert_eq!(alone.into_inner(), 3);
+    }
+
+    #[test]
+    fn a_panic_ends_the_run_and_not_the_pool() {
+        let pool = pool();
+        for (threads, guilty) in [(2, 0), (2, 1), (3, 2), (7, 3)] {
+            let after = AtomicUsize::new(0);
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                pool.run(threads, &|team| {
+                    team.barrier();
+                    if team.worker() == guilty {
+                        resume_unwind(Box::new("told on purpose"));
+                    }
+                    team.barrier();
+                    after.fetch_add(1, Ordering::Relaxed);
+                });
+            }));
+            let panic = result.expect_err("the panic comes out of `run`");
+            assert_eq!(panic.downcast_ref::<&str>(), Some(&"told on purpose"));
+            assert_eq!(after.into_inner(), 0);
+            meet(&pool, threads, 10);
         }
     }
 
     #[test]
-    fn a_run_inside_a_run_is_alone() {
-        let alone = AtomicUsize::new(0);
-        Pool::global().run(2, &|team| {
-            if team.worker() == 0 {
-                Pool::global().run(2, &|inner| {
-                    alone.fetch_add(inner.workers(), Ordering::Relaxed);
-                });
-            }
-        });
-        assert_eq!(alone.load(Ordering::Relaxed), 1);
-    }
-
-    #[test]
-    fn the_caller_is_worker_0_and_sleepers_wake() {
-        std::thread::sleep(Duration::from_millis(20));
-        let caller = std::thread::current().id();
-        let right = AtomicUsize::new(0);
-        Pool::global().run(2, &|team| {
-            if team.worker() == 0 && std::thread::current().id() == caller {
-                right.fetch_add(1, Ordering::Relaxed);
-            }
-        });
-        assert_eq!(right.load(Ordering::Relaxed), 1);
+    fn a_worker_alone_waits_for_nobody() {
+        let team = Team::solo();
+        team.barrier();
+        assert_eq!((team.worker(), team.workers()), (0, 1));
+        meet(Pool::global(), 1, 3);
     }
 }

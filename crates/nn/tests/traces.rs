@@ -58,7 +58,8 @@ fn adamw() -> Box<dyn Optimizer> {
 /// The fixture's `W1`, `b1`, `W2`, ... of linear layers, which are called `layers.0.weight`, ... here.
 fn linear(layers: &[(Start, Start)]) -> Vec<(String, String, Start)> {
     let pair = |(i, (w, b)): (usize, &(Start, Start))| {
-        let named = |theirs: &str, ours: &str, start| (format!("{theirs}{}", i + 1), format!("layers.{i}.{ours}"), start);
+        let named =
+            |theirs: &str, ours: &str, start| (format!("{theirs}{}", i + 1), format!("layers.{i}.{ours}"), start);
         [named("W", "weight", *w), named("b", "bias", *b)]
     };
     layers.iter().enumerate().flat_map(pair).collect()

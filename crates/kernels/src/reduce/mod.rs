@@ -301,8 +301,8 @@ impl<T: Real, C: Combine> Body for Blocks<T, C> {
     }
 }
 
-/// acc = acc + row 0 + row 1 + .., in this order, for `width` columns that stand `stride` apart in the rows. If `fresh`,
-/// the identity stands for the old acc.
+/// acc = acc + row 0 + row 1 + .., in this order, for `width` columns that stand `stride` apart in the rows.
+/// If `fresh`, the identity stands for the old acc.
 ///
 /// # Safety
 /// `acc` has `width` elements and each row as many columns, apart from `acc`.

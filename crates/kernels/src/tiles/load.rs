@@ -184,6 +184,8 @@ unsafe fn transpose<T: Copy>(src: *const T, right: usize, dst: *mut T, cols: usi
     // SAFETY: the caller's promise.
     unsafe {
         let block: [[T; BLOCK]; BLOCK] = std::array::from_fn(|c| src.add(c * right).cast::<[T; BLOCK]>().read());
+        // By index: `block.map` copies whole columns, which is several times slower.
+        #[allow(clippy::needless_range_loop)]
         for r in 0..BLOCK {
             let row: [T; BLOCK] = std::array::from_fn(|c| block[c][r]);
             dst.add(r * cols).cast::<[T; BLOCK]>().write(row);

@@ -87,12 +87,6 @@ fn batch(dtype: DType, k: usize, shape: Shape) -> View {
     at(dtype, Region::BATCH, k, shape)
 }
 
-fn strided(view: View, strides: &[usize]) -> View {
-    let mut all = [0; MAX_RANK];
-    all[..strides.len()].copy_from_slice(strides);
-    View { strides: all, ..view }
-}
-
 type Call = (Vec<Instr>, Vec<usize>, Vec<View>, Vec<View>);
 
 /// The arena after the calls.
