@@ -7,75 +7,55 @@
 //! that learns the absolute value with it.
 
 use geartrain::engine::check::{check_op, table};
-use geartrain::engine::ir::op::Attrs;
-use geartrain::engine::ops::pointwise::{awkward_shapes, infer};
-use geartrain::engine::{Array, Case, Cotangent, CustomFn, Domain, Explain, Expr, Kernel, Kind, Op, Routine, Rule};
-use geartrain::engine::{Slice, SliceMut, Vjp};
+use geartrain::engine::ops::pointwise::Pointwise;
+use geartrain::engine::{Cotangent, Domain, Explain, Map, Params, Real, Vjp, pointwise};
 use geartrain::nn::Linear;
 use geartrain::optim::{self, Momentum};
-use geartrain::{DType, Graph, Init, Options, Program, Shape, State, Type, Var};
+use geartrain::{DType, Graph, Init, Options, Program, State, Var};
 
 /// y = (x + √(x² + 4)) / 2
 #[derive(Clone, Copy, Debug)]
 struct Squareplus;
 
-fn squareplus(x: f64) -> f64 {
-    (x + (x * x + 4.0).sqrt()) / 2.0
+// Makes it an operation of one operand, from the two implementations below.
+pointwise!(Squareplus: 1);
+
+impl Map<1> for Squareplus {
+    // One source for f32 and f64 and for every instruction set; chains with other elementwise operations are fused.
+    #[inline(always)]
+    fn map<T: Real>(_: &Params, [x]: [T; 1]) -> T {
+        (x + (x * x + T::from_f64(4.0)).sqrt()) * T::from_f64(0.5)
+    }
 }
 
-impl Op for Squareplus {
-    fn name(&self) -> &'static str {
-        "squareplus"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Elementwise
-    }
-    fn attrs(&self) -> Attrs {
-        Attrs::new()
-    }
-    fn infer(&self, x: &[Type]) -> Result<Type, Rule> {
-        infer(1, x)
-    }
-    fn kernel(&self, _: &[Type]) -> Kernel {
-        Kernel::Call(Routine::Custom(CustomFn::new(|x, y| match (x, y) {
-            ([Slice::F32(x)], SliceMut::F32(y)) => {
-                y.iter_mut().zip(*x).for_each(|(y, x)| *y = squareplus(f64::from(*x)) as f32);
-            }
-            ([Slice::F64(x)], SliceMut::F64(y)) => y.iter_mut().zip(*x).for_each(|(y, x)| *y = squareplus(*x)),
-            // `infer` lets no other types through.
-            _ => {}
-        })))
-    }
-    fn expand<'g>(&self, x: &[Var<'g>]) -> Option<Var<'g>> {
-        // Its definition in other operations: the checks compare both, and their derivatives.
-        Some((x[0] + (x[0] * x[0] + 4.0).sqrt()) / 2.0)
-    }
+impl Pointwise<1> for Squareplus {
+    const NAME: &'static str = "squareplus";
+    const ULPS: f64 = 4.0;
+    const EXPLAIN: Explain = Explain {
+        what: "A smooth relative of relu, made of a square root.",
+        formula: "y = (x + √(x² + 4)) / 2",
+        derivative: "d_x = d_y · y / √(x² + 4)",
+        kinks: "",
+        cost: "1 square root an element",
+    };
     fn vjp<'g>(&self, rule: &Vjp<'_, 'g>) -> Vec<Cotangent<'g>> {
         let x = rule.x[0];
         vec![rule.flows(0, || rule.ct * rule.y / (x * x + 4.0).sqrt())]
     }
-    fn reference(&self, x: &[Array], _: Shape) -> Vec<f64> {
+    fn reference(&self, [x]: [f64; 1]) -> f64 {
         // The same function, written another way.
-        x[0].values.iter().map(|x| 2.0 / ((x * x + 4.0).sqrt() - x)).collect()
+        2.0 / ((x * x + 4.0).sqrt() - x)
     }
-    fn bound(&self, x: &[Array], _: &Array, eps: f64) -> Vec<f64> {
-        // Both forms cancel for large |x|, so the error is relative to x, not to y.
-        x[0].values.iter().map(|x| 8.0 * eps * (x * x + 4.0)).collect()
+    fn scale(&self, [x]: [f64; 1], _: f64) -> f64 {
+        // Both forms cancel for large |x|, so the rounding error is relative to x, not to y.
+        x * x + 4.0
     }
-    fn explain(&self) -> Explain {
-        Explain {
-            what: "A smooth relative of relu, made of a square root.",
-            formula: "y = (x + √(x² + 4)) / 2",
-            derivative: "d_x = d_y · y / √(x² + 4)",
-            kinks: "",
-            cost: "1 square root an element",
-        }
+    fn domain(&self) -> [Domain; 1] {
+        [Domain::Between(-3.0, 3.0)]
     }
-    fn cases(&self) -> Vec<Case> {
-        awkward_shapes().into_iter().map(|shape| Case::new(*self, vec![(shape, Domain::Between(-3.0, 3.0))])).collect()
-    }
-    fn print(&self, x: &[Expr], _: &[Type]) -> Expr {
-        Expr::call("squareplus", x)
+    fn expand<'g>(&self, x: &[Var<'g>]) -> Option<Var<'g>> {
+        // Its definition in other operations: the checks compare both, and their derivatives.
+        Some((x[0] + (x[0] * x[0] + 4.0).sqrt()) / 2.0)
     }
 }
 

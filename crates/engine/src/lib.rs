@@ -33,7 +33,8 @@ pub mod state;
 
 pub use geartrain_kernels::isa::Isa;
 pub use geartrain_kernels::philox;
-pub use geartrain_kernels::{CustomFn, Routine, Slice, SliceMut};
+pub use geartrain_kernels::math::Real;
+pub use geartrain_kernels::{CustomFn, Map, Params, Routine, Slice, SliceMut, TileFn};
 pub use ir::error::{GraphError, OpError, Rule};
 pub use ir::graph::{Graph, NodeId, Var};
 pub use ir::op::{Array, Case, Cotangent, Domain, Explain, Expr, Kernel, Kind, Op, Vjp};

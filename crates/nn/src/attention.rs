@@ -42,7 +42,7 @@ impl CausalSelfAttention {
             let weights = dropout.forward(scores.softmax());
             let y = weights.matmul(v).transpose(&[0, 2, 1, 3]).reshape([b * t, c]);
             let init = self.init_residual.clone();
-            dropout.forward(Linear { inputs: c, outputs: c, bias: self.bias, init }.forward("c_proj", y))
+            dropout.forward_rows(Linear { inputs: c, outputs: c, bias: self.bias, init }.forward("c_proj", y), b)
         })
     }
 }

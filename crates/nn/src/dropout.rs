@@ -35,4 +35,13 @@ impl<'g> Dropout<'g> {
             None => x,
         }
     }
+
+    /// As [`Dropout::forward`] for x (rows · n, c): n neighbouring vectors belong to one row, a text of n tokens.
+    #[track_caller]
+    pub fn forward_rows(&self, x: Var<'g>, rows: usize) -> Var<'g> {
+        match self.scalars {
+            Some(_) => self.forward(x.reshape([rows, x.shape().count() / rows.max(1)])).reshape(x.shape()),
+            None => self.forward(x),
+        }
+    }
 }

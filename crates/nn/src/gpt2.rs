@@ -48,13 +48,17 @@ impl Gpt2 {
             let wte = Embedding { rows: self.vocab, width: c, init: init.clone() }.table("wte", g, dtype);
             let wpe = Embedding { rows: self.context, width: c, init: init.clone() }.table("wpe", g, dtype);
             let x = wte.gather(tokens) + wpe.slice(0, 0, t);
-            let x = dropout.forward(x.reshape([b * t, c]));
+            let x = dropout.forward_rows(x.reshape([b * t, c]), b);
             let x = (0..self.layers).fold(x, |x, i| self.block(&format!("h.{i}"), x, b, dropout));
             (LayerNorm::new(c, self.bias).forward("ln_f", x), wte)
         });
         match self.tied {
             true => hidden.matmul(wte.t()),
-            false => Linear { inputs: c, outputs: self.vocab, bias: false, init }.forward("lm_head", hidden),
+            // (V, C), as Hugging Face keeps it.
+            false => {
+                let head = Embedding { rows: self.vocab, width: c, init }.table("lm_head", g, dtype);
+                hidden.matmul(head.t())
+            }
         }
     }
 
@@ -78,7 +82,7 @@ impl Gpt2 {
                 let proj = Linear { inputs: 4 * c, outputs: c, bias, init: init_residual };
                 proj.forward("c_proj", self.activation.forward(fc.forward("c_fc", y)))
             });
-            x + dropout.forward(y)
+            x + dropout.forward_rows(y, batch)
         })
     }
 

@@ -70,7 +70,9 @@ fn gather<const N: usize>(x: &[Array], i: usize) -> [f64; N] {
     std::array::from_fn(|k| x[k].values[i])
 }
 
-/// Wraps each [`Pointwise`] named with its arity into an [`Op`].
+/// Wraps each [`Pointwise`](crate::ops::pointwise::Pointwise) named with its arity into an [`Op`](crate::Op):
+/// `pointwise!(Square: 1)`.
+#[macro_export]
 macro_rules! pointwise {
     ($($name:ty: $n:literal),* $(,)?) => { $(
         impl $crate::ir::op::Op for $name {
@@ -104,9 +106,10 @@ macro_rules! pointwise {
         }
     )* };
 }
-pub(crate) use pointwise;
+pub use pointwise;
 
-pub(crate) fn attrs<const N: usize, P: Pointwise<N>>(op: &P) -> Attrs {
+#[doc(hidden)]
+pub fn attrs<const N: usize, P: Pointwise<N>>(op: &P) -> Attrs {
     op.names().iter().zip(op.params()).map(|(name, value)| (*name, Attr::float(value))).collect()
 }
 
@@ -127,20 +130,24 @@ pub fn infer(arity: usize, x: &[Type]) -> Result<Type, Rule> {
     Ok(x[0])
 }
 
-pub(crate) fn kernel<const N: usize, P: Pointwise<N>>(op: &P, x: &[Type]) -> Kernel {
+#[doc(hidden)]
+pub fn kernel<const N: usize, P: Pointwise<N>>(op: &P, x: &[Type]) -> Kernel {
     Kernel::Tile(TileFn::map::<N, P>(x[0].dtype, op.params()))
 }
 
-pub(crate) fn reference<const N: usize, P: Pointwise<N>>(op: &P, x: &[Array], y: Shape) -> Vec<f64> {
+#[doc(hidden)]
+pub fn reference<const N: usize, P: Pointwise<N>>(op: &P, x: &[Array], y: Shape) -> Vec<f64> {
     (0..y.count()).map(|i| op.reference(gather(x, i))).collect()
 }
 
-pub(crate) fn bound<const N: usize, P: Pointwise<N>>(op: &P, x: &[Array], y: &Array, eps: f64) -> Vec<f64> {
+#[doc(hidden)]
+pub fn bound<const N: usize, P: Pointwise<N>>(op: &P, x: &[Array], y: &Array, eps: f64) -> Vec<f64> {
     let at = |(i, v): (usize, &f64)| ulps(op.scale(gather(x, i), *v), P::ULPS, eps);
     y.values.iter().enumerate().map(at).collect()
 }
 
-pub(crate) fn cases<const N: usize, P: Pointwise<N> + Op>(op: &P) -> Vec<Case> {
+#[doc(hidden)]
+pub fn cases<const N: usize, P: Pointwise<N> + Op>(op: &P) -> Vec<Case> {
     let inputs = |shape: Shape| op.domain().into_iter().map(|d| (shape, d)).collect();
     awkward_shapes().into_iter().map(|shape| Case::new(*op, inputs(shape))).collect()
 }
