@@ -371,8 +371,9 @@ impl Shared<'_> {
             }
             if call.barrier {
                 team.barrier();
-                // Only a guard sets `stop`, and a barrier follows it, so all workers leave at the same place.
-                if self.stop.load(Ordering::Relaxed) {
+                // Only a guard sets `stop`, and only behind its own barrier is it read: worker 0 may be calls ahead of
+                // the others before, and all must leave at the same place.
+                if matches!(call.what, What::Guard(_)) && self.stop.load(Ordering::Relaxed) {
                     return;
                 }
             }
