@@ -214,9 +214,16 @@ fn head(dir: &Path, args: &str) {
 fn a_closed_pipe_ends_quietly() {
     let dir = trained();
     let train = format!("--steps 30 {}", common::SMALL);
-    for args in ["lesson xor --json", "lesson xor", "explain tokens", "gradcheck --ops", "gradcheck --ops --json",
-        "generate a --prompt Ann --tokens 3000", "train --help", "help"]
-    {
+    for args in [
+        "lesson xor --json",
+        "lesson xor",
+        "explain tokens",
+        "gradcheck --ops",
+        "gradcheck --ops --json",
+        "generate a --prompt Ann --tokens 3000",
+        "train --help",
+        "help",
+    ] {
         head(dir.path(), args);
     }
     // A run whose reader went away is a run all the same: it is saved.

@@ -46,7 +46,10 @@ fn check_run(out: &str, from: u64, to: u64, samples: std::ops::RangeInclusive<us
     assert!(samples.contains(&sampled), "{sampled} samples");
     let done = lines.last().unwrap();
     assert_eq!(keys(done), ["done", "run", "steps", "val_loss"]);
-    assert_eq!((&done["done"], &done["steps"], &done["run"]), (&Value::from(true), &Value::from(to), &Value::from("a")));
+    assert_eq!(
+        (&done["done"], &done["steps"], &done["run"]),
+        (&Value::from(true), &Value::from(to), &Value::from("a"))
+    );
     done["val_loss"].as_f64().unwrap()
 }
 

@@ -172,8 +172,11 @@ fn xor_is_printed_as_an_article_writes_it() {
         "dL/dW1 z1 = X @ W1 + b1",
         "dL/db1",
     ];
-    let expected: Vec<String> =
-        XOR.iter().zip(chains).map(|([name, text, shape], chain)| bare(&format!("{name} = {text} {shape} {chain}"))).collect();
+    let expected: Vec<String> = XOR
+        .iter()
+        .zip(chains)
+        .map(|([name, text, shape], chain)| bare(&format!("{name} = {text} {shape} {chain}")))
+        .collect();
     assert_eq!(section(&text, "backward"), expected);
     let updates = ["W1 -= 0.5 * d_W1", "b1 -= 0.5 * d_b1", "W2 -= 0.5 * d_W2", "b2 -= 0.5 * d_b2"];
     assert_eq!(section(&text, "update"), updates.map(bare));
@@ -191,10 +194,11 @@ fn tokens_have_the_short_gradient_of_softmax_and_cross_entropy() {
     let at = |line: &str| backward.iter().position(|l| l.starts_with(&bare(line)));
     assert_eq!(at("d_z2 = (probs - y_onehot) / 4 (4, 5)"), Some(1), "{backward:?}");
     assert_eq!(at("y_onehot = onehot(y, 5)"), Some(0));
-    let order: Vec<usize> = ["d_W2 = a1.T @ d_z2", "d_b2 = d_z2.sum(", "d_a1 = d_z2 @ W2.T", "d_z1 = ", "d_W1 = X.T @ d_z1"]
-        .iter()
-        .map(|line| at(line).unwrap_or_else(|| panic!("no `{line}` in {backward:?}")))
-        .collect();
+    let order: Vec<usize> =
+        ["d_W2 = a1.T @ d_z2", "d_b2 = d_z2.sum(", "d_a1 = d_z2 @ W2.T", "d_z1 = ", "d_W1 = X.T @ d_z1"]
+            .iter()
+            .map(|line| at(line).unwrap_or_else(|| panic!("no `{line}` in {backward:?}")))
+            .collect();
     assert!(order.is_sorted(), "{order:?}");
     assert!(section(&text, "forward").iter().any(|line| line.starts_with(&bare("probs = softmax(z2)"))));
     let updates = ["W1 -= 0.3 * d_W1", "b1 -= 0.3 * d_b1", "W2 -= 0.3 * d_W2", "b2 -= 0.3 * d_b2"];

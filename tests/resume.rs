@@ -204,7 +204,8 @@ fn a_run_in_use_is_refused() {
 
 #[test]
 fn a_damaged_checkpoint_is_passed_over() {
-    let damage: [(&str, fn(&mut Vec<u8>)); 2] = [
+    type Damage = fn(&mut Vec<u8>);
+    let damage: [(&str, Damage); 2] = [
         ("its checksum does not match", |bytes| {
             let last = bytes.len() - 1;
             bytes[last / 2] ^= 1;
@@ -235,7 +236,9 @@ fn without_any_whole_checkpoint_there_is_nothing_to_load() {
         let (code, err) = run(dir.path(), command).refused();
         assert_eq!(code, Some(4), "{err}");
         assert!(err.starts_with("error: the run `a` has no checkpoint that can be used: checkpoint `a/"), "{err}");
-        assert!(err.ends_with("\n\nhint: it was the only one; copy it back from another place, or start the run again\n"));
+        assert!(
+            err.ends_with("\n\nhint: it was the only one; copy it back from another place, or start the run again\n")
+        );
     }
 }
 
@@ -247,10 +250,20 @@ fn changed_files_are_refused() {
     run(dir.path(), &format!("train words.txt --json --out a --until 5 {}", names().0)).good();
     let before = checkpoint(&dir.path().join("a"), 5);
     let changes: [(&str, &str, &str, String, &str); 3] = [
-        ("words.txt", "loss", "toll", format!("`{}` has changed", std::fs::canonicalize(&data).unwrap().display()), 
-            "put the old text back, or start a new run"),
-        ("a/config.toml", "lr = 0.001", "lr = 0.002", "config.toml has changed".to_string(),
-            "put the old file back; a run is finished as it was planned"),
+        (
+            "words.txt",
+            "loss",
+            "toll",
+            format!("`{}` has changed", std::fs::canonicalize(&data).unwrap().display()),
+            "put the old text back, or start a new run",
+        ),
+        (
+            "a/config.toml",
+            "lr = 0.001",
+            "lr = 0.002",
+            "config.toml has changed".to_string(),
+            "put the old file back; a run is finished as it was planned",
+        ),
         ("a/tokenizer.json", "\"a\"", "\"z\"", String::new(), ""),
     ];
     for (file, old, new, what, hint) in changes {

@@ -71,7 +71,10 @@ fn network(name: &str, args: &GradcheckArgs) -> Outcome {
             line(&row.to_string())?;
         } else {
             let (derived, numeric) = (d.analytic, d.numeric);
-            line(&format!("{:6} derived {derived:>19.12e}   numeric {numeric:>19.12e}   error {:.1e}", d.name, d.error))?;
+            line(&format!(
+                "{:6} derived {derived:>19.12e}   numeric {numeric:>19.12e}   error {:.1e}",
+                d.name, d.error
+            ))?;
         }
     }
     for failure in &report.failures {

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use geartrain::train::Error;
 use geartrain::train::sample::{Choice, Writer};
 use geartrain::train::session::Trained;
-use geartrain::train::Error;
 use serde_json::json;
 
 use super::Outcome;
@@ -53,8 +53,7 @@ pub struct EvalArgs {
 
 /// Continues a text.
 pub fn generate(args: &GenerateArgs) -> Outcome {
-    let choice =
-        Choice { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p, seed: args.seed };
+    let choice = Choice { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p, seed: args.seed };
     choice.check()?;
     let trained = open(&args.run, &[])?;
     let tokenizer = &trained.tokenizer;
@@ -82,8 +81,7 @@ pub fn generate(args: &GenerateArgs) -> Outcome {
 
 /// Measures a loss.
 pub fn eval(args: &EvalArgs) -> Outcome {
-    let sets: Vec<(String, String)> =
-        args.threads.iter().map(|n| ("train.threads".to_string(), n.clone())).collect();
+    let sets: Vec<(String, String)> = args.threads.iter().map(|n| ("train.threads".to_string(), n.clone())).collect();
     let trained = open(&args.run, &sets)?;
     let loss = trained.evaluate(args.data.as_deref())?;
     if args.json {

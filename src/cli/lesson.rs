@@ -69,7 +69,10 @@ fn for_people(lesson: &Lesson) -> Outcome {
         })
         .map_err(|e| Error::failed(e.to_string()))?;
     for row in rows {
-        line(&format!("  epoch {:>5}   loss {:.4}   correct {}/{}", row.epoch, row.loss, row.correct, lesson.examples))?;
+        line(&format!(
+            "  epoch {:>5}   loss {:.4}   correct {}/{}",
+            row.epoch, row.loss, row.correct, lesson.examples
+        ))?;
     }
     line("\npredictions of the trained network")?;
     for (i, prediction) in trained.after_last_update.iter().enumerate() {

@@ -113,8 +113,7 @@ pub fn checkpoint(run: &Path, step: u64) -> Vec<u8> {
 pub fn checkpoints(run: &Path) -> Vec<u64> {
     let files = std::fs::read_dir(run.join("checkpoints")).unwrap();
     let step = |name: String| name.strip_prefix("step-")?.strip_suffix(".safetensors")?.parse().ok();
-    let mut steps: Vec<u64> =
-        files.filter_map(|file| step(file.unwrap().file_name().into_string().unwrap())).collect();
+    let mut steps: Vec<u64> = files.filter_map(|file| step(file.unwrap().file_name().into_string().unwrap())).collect();
     steps.sort_unstable();
     steps
 }

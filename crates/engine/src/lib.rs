@@ -32,8 +32,8 @@ pub mod run;
 pub mod state;
 
 pub use geartrain_kernels::isa::Isa;
-pub use geartrain_kernels::philox;
 pub use geartrain_kernels::math::Real;
+pub use geartrain_kernels::philox;
 pub use geartrain_kernels::{CustomFn, Map, Params, Routine, Slice, SliceMut, TileFn};
 pub use ir::error::{GraphError, OpError, Rule};
 pub use ir::graph::{Graph, NodeId, Var};

@@ -313,7 +313,9 @@ impl<'a> Writer<'a> {
                 let slope: String = slope.chars().map(swap).collect();
                 (format!("dL/d{of} = dL/d{y} · d{y}/d{of}"), format!("{}' = {slope}", op.name()))
             }
-            _ if op.kind() == Kind::Contract && operand == 1 => (format!("dL/d{of}"), self.statement_with(from.index())),
+            _ if op.kind() == Kind::Contract && operand == 1 => {
+                (format!("dL/d{of}"), self.statement_with(from.index()))
+            }
             _ if op.kind() == Kind::Opaque => (format!("dL/d{of}"), op.name().replace('_', " ")),
             _ => (format!("dL/d{of}"), String::new()),
         }

@@ -137,7 +137,7 @@ pub enum StateError {
         /// Its type.
         expected: Type,
         /// What was given.
-        found: Type,
+        found: String,
     },
 }
 
@@ -215,7 +215,7 @@ impl State {
         let i = *self.index.get(name).ok_or_else(|| StateError::Unknown(name.to_string()))?;
         let (expected, found) = (self.entries[i].ty, value.ty());
         if expected != found {
-            return Err(StateError::Type { name: name.to_string(), expected, found });
+            return Err(StateError::Type { name: name.to_string(), expected, found: found.to_string() });
         }
         self.write(i, value);
         Ok(())

@@ -24,8 +24,8 @@ mod tiles;
 
 pub use memory::{Memory, StateRef};
 pub use pool::{Pool, Team};
-pub use shape::{Shape, MAX_RANK};
 pub use routine::{CustomFn, Routine, Slice, SliceMut};
+pub use shape::{MAX_RANK, Shape};
 pub use tape::{Fault, RunError, Tape, TapeBuilder, TapeError};
 pub use tiles::{Arg, Compare, Instr, Map, Params, TileFn};
 pub use view::{DType, Region, View};

@@ -27,7 +27,14 @@ pub(crate) fn build(_: Isa, axis: usize, before: usize, outs: &[View], ins: &[Vi
     }
     let below: usize = dims[axis + 1..].iter().product();
     let outer = dims[..axis].iter().product();
-    Ok(Box::new(Pad { out: *out, x: *x, outer, row: dims[axis] * below, part: inner[axis] * below, start: before * below }))
+    Ok(Box::new(Pad {
+        out: *out,
+        x: *x,
+        outer,
+        row: dims[axis] * below,
+        part: inner[axis] * below,
+        start: before * below,
+    }))
 }
 
 impl Step for Pad {

@@ -193,7 +193,9 @@ impl TapeBuilder {
                 self.writes_state = true;
             }
             let in_place = matches!(routine, Routine::Tiles { .. });
-            if outs[..i].iter().any(|o| o.overlaps(out)) || ins.iter().any(|v| v.overlaps(out) && !(in_place && v == out)) {
+            if outs[..i].iter().any(|o| o.overlaps(out))
+                || ins.iter().any(|v| v.overlaps(out) && !(in_place && v == out))
+            {
                 return refuse(format!("output {i} overlaps another view"));
             }
         }

@@ -129,14 +129,14 @@ impl Session {
             (time, since) = (time + spent, since + spent);
             self.done += 1;
             watch.step(self.done, step.loss, step.lr);
-            if self.done == 1 || self.done % EVERY == 0 || self.done == end {
+            if self.done == 1 || self.done.is_multiple_of(EVERY) || self.done == end {
                 let ms = since.as_secs_f64() * 1e3 / (self.done - last_line) as f64;
                 let line = Train { step: self.done, loss: step.loss, lr: step.lr, grad_norm: step.grad_norm, ms };
                 self.tell(line.into(), &mut curve, watch)?;
                 (since, last_line) = (Duration::ZERO, self.done);
             }
             let config = &self.trainer.config().train;
-            let due = |every: u64| every > 0 && self.done % every == 0;
+            let due = |every: u64| every > 0 && self.done.is_multiple_of(every);
             let (evaluate, save) = (due(config.eval_every) || self.done == planned, due(config.save_every));
             if evaluate {
                 val_loss = self.evaluate(true, &mut curve, watch)?;
@@ -208,10 +208,11 @@ impl Session {
 
     /// Saves the last good state when a step failed: the failed one changed nothing.
     fn rescue(&mut self, error: Error, watch: &mut dyn Watch) -> Error {
-        if error.kind == ErrorKind::NonFinite && self.saved != Some(self.done) {
-            if let Err(unsaved) = self.save(watch) {
-                watch.warn(&unsaved);
-            }
+        if error.kind == ErrorKind::NonFinite
+            && self.saved != Some(self.done)
+            && let Err(unsaved) = self.save(watch)
+        {
+            watch.warn(&unsaved);
         }
         error
     }
@@ -291,8 +292,10 @@ fn check_same(config: &Config, corpus: &Corpus, loaded: &Loaded) -> Result<()> {
     if meta.numerics_version != geartrain_engine::NUMERICS_VERSION {
         let ours = geartrain_engine::NUMERICS_VERSION;
         let theirs = &meta.numerics_version;
-        return Err(Error::usage(format!("the run's numbers are of version {theirs}, this program's of version {ours}"))
-            .hint("resume it with the version of geartrain that started it"));
+        return Err(Error::usage(format!(
+            "the run's numbers are of version {theirs}, this program's of version {ours}"
+        ))
+        .hint("resume it with the version of geartrain that started it"));
     }
     Ok(())
 }
@@ -347,7 +350,9 @@ impl Trained {
         let corpus = Corpus::load(&config, Some(self.tokenizer.clone()))?;
         let tokens = if data.is_some() { &corpus.train } else { &corpus.validation };
         if tokens.is_empty() {
-            return Err(Error::usage("the run kept nothing for validation").hint("name a text: `geartrain eval RUN DATA`"));
+            return Err(
+                Error::usage("the run kept nothing for validation").hint("name a text: `geartrain eval RUN DATA`")
+            );
         }
         let graph = model::evaluation_graph(&self.config, self.vocab, geartrain_engine::DType::F32);
         let mut program = model::compile(&graph, &self.state, &self.config)?;

@@ -101,10 +101,10 @@ impl Lowering<'_> {
             };
             let args = x.iter().map(|x| x.index()).map(arg).collect();
             let types: Vec<_> = x.iter().map(|x| self.g.nodes[x.index()].ty).collect();
-            if let Source::Apply(op, _) = &self.g.nodes[*node].source {
-                if let Kernel::Tile(tile) = op.kernel(&types) {
-                    instrs.push(Instr { tile, args });
-                }
+            if let Source::Apply(op, _) = &self.g.nodes[*node].source
+                && let Kernel::Tile(tile) = op.kernel(&types)
+            {
+                instrs.push(Instr { tile, args });
             }
         }
         let results = stored.iter().filter_map(|n| nodes.iter().position(|m| m == n)).collect();

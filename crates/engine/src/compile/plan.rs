@@ -303,11 +303,11 @@ impl Arena {
     }
 
     fn give(&mut self, mut at: usize, mut len: usize) {
-        if let Some((before, size)) = self.free.range(..at).next_back().map(|(a, l)| (*a, *l)) {
-            if before + size == at {
-                self.free.remove(&before);
-                (at, len) = (before, size + len);
-            }
+        if let Some((before, size)) = self.free.range(..at).next_back().map(|(a, l)| (*a, *l))
+            && before + size == at
+        {
+            self.free.remove(&before);
+            (at, len) = (before, size + len);
         }
         if let Some(size) = self.free.remove(&(at + len)) {
             len += size;

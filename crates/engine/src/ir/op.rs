@@ -93,8 +93,7 @@ impl Rearrange {
 /// Strides that show the elements of `x` in row-major order under `shape`, where that needs no copy: runs of axes that
 /// stand in order are merged and split freely.
 fn reshape_strides(x: &View, shape: Shape) -> Option<[usize; MAX_RANK]> {
-    let old: Vec<(usize, usize)> =
-        x.shape.dims().iter().copied().zip(x.strides).filter(|(len, _)| *len != 1).collect();
+    let old: Vec<(usize, usize)> = x.shape.dims().iter().copied().zip(x.strides).filter(|(len, _)| *len != 1).collect();
     let mut strides = [1; MAX_RANK];
     if shape.count() == 0 {
         return Some(shape.strides());

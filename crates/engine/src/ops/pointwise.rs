@@ -151,4 +151,3 @@ pub fn cases<const N: usize, P: Pointwise<N> + Op>(op: &P) -> Vec<Case> {
     let inputs = |shape: Shape| op.domain().into_iter().map(|d| (shape, d)).collect();
     awkward_shapes().into_iter().map(|shape| Case::new(*op, inputs(shape))).collect()
 }
-

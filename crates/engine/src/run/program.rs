@@ -101,7 +101,8 @@ impl Program {
     pub(crate) fn build(graph: &Inner, state: &State, options: Options) -> Result<Program, GraphError> {
         let wrong = |op: &str, what: String| {
             let location = std::panic::Location::caller();
-            let error = OpError { op: op.to_string(), rule: Rule::new(what), inputs: vec![], path: String::new(), location };
+            let error =
+                OpError { op: op.to_string(), rule: Rule::new(what), inputs: vec![], path: String::new(), location };
             GraphError::check(vec![error])
         };
         for entry in &graph.entries {
