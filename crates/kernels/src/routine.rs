@@ -44,13 +44,13 @@ pub enum Routine {
     },
     /// out (.., m, n) = a (.., m, k) @ b (.., k, n); batch axes agree, strides are free.
     Matmul,
-    /// out (indices.., c..) = table (v, c..)[indices]; indices u32.
+    /// `out (indices.., c..) = table (v, c..)[indices]`; indices u32.
     Gather,
     /// out (v, c..) = sum of the rows of ct (indices.., c..) whose index it is; inputs: indices u32, ct.
     ScatterAdd,
     /// Softmax along the last axis, subtracting the row's maximum.
     Softmax,
-    /// out (n) = log(sum(exp(logits))) - logits[target]; inputs: logits (n, v), targets (n) u32.
+    /// `out (n) = log(sum(exp(logits))) - logits[target]`; inputs: logits (n, v), targets (n) u32.
     CrossEntropy,
     /// out (n, v) = (softmax(logits) - onehot(targets)) * ct; inputs: logits (n, v), targets (n) u32, ct (n).
     CrossEntropyGrad,

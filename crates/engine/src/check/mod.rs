@@ -1,7 +1,7 @@
 //! Checks that need no trust in the code they check: an interpreter in f64, differences, and the registry's cases.
 //!
 //! - [`interpret`]: the value of any node, by the references of the operations.
-//! - [`gradcheck`]: gradients of any graph against central differences.
+//! - [`mod@gradcheck`]: gradients of any graph against central differences.
 //! - [`operation`]: all checks of one operation, over its cases: kernel ([`agree`]), derivatives ([`derivative`]) and
 //!   definition ([`definition`]).
 //! - [`step`]: what a whole program gives and writes, against the interpreter.
