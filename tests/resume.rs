@@ -189,7 +189,8 @@ fn sigterm_saves_first() {
 #[test]
 fn a_run_in_use_is_refused() {
     let dir = folder();
-    let mut started = Started::new(dir.path(), &format!("train --json --out a {} --steps 1000000", names().0));
+    let long = names().0.replace("--steps 200", "--steps 1000000");
+    let mut started = Started::new(dir.path(), &format!("train --json --out a {long}"));
     started.wait_for(20);
     let (code, err) = run(dir.path(), "resume a --json").refused();
     let expected = "error: the run folder `a` is in use by another process\n\n\

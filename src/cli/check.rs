@@ -7,7 +7,7 @@ use geartrain::train::Error;
 use geartrain::{Graph, Var};
 use serde_json::json;
 
-use super::output::{line, print};
+use super::output::{complain, line, print};
 use super::{Failure, Outcome};
 
 /// What `gradcheck` takes.
@@ -78,7 +78,7 @@ fn network(name: &str, args: &GradcheckArgs) -> Outcome {
         }
     }
     for failure in &report.failures {
-        eprintln!("{failure}");
+        complain(&failure.to_string());
     }
     match report.passed() {
         true => Ok(()),

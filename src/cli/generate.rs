@@ -9,7 +9,7 @@ use geartrain::train::session::Trained;
 use serde_json::json;
 
 use super::Outcome;
-use super::output::{line, print};
+use super::output::{complain, line, print};
 
 /// What `generate` takes.
 #[derive(Args)]
@@ -93,7 +93,7 @@ pub fn eval(args: &EvalArgs) -> Outcome {
 fn open(run: &std::path::Path, sets: &[(String, String)]) -> Result<Trained, Error> {
     let trained = Trained::open(run, sets)?;
     for warning in &trained.warnings {
-        eprintln!("warning: {warning}");
+        complain(&format!("warning: {warning}"));
     }
     Ok(trained)
 }

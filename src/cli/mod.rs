@@ -11,8 +11,8 @@ mod train;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use geartrain::train::Error;
 use geartrain::train::config::keys_help;
+use geartrain::train::{Error, ErrorKind};
 
 /// Trains neural networks on a CPU and lets you see every gradient.
 #[derive(Parser)]
@@ -65,7 +65,8 @@ pub type Outcome = Result<(), Failure>;
 /// Runs the command line and gives its exit code.
 pub fn run() -> ExitCode {
     std::panic::set_hook(Box::new(|info| {
-        eprintln!("geartrain has a bug: {info}\n\nhint: please report it with the command that you ran");
+        let hint = "please report it with the command that you ran";
+        output::complain(&format!("geartrain has a bug: {info}\n\nhint: {hint}"));
     }));
     match std::panic::catch_unwind(dispatch) {
         Ok(code) => code,
@@ -77,9 +78,10 @@ fn dispatch() -> ExitCode {
     let parsed = Cli::try_parse();
     let cli = match parsed {
         Ok(cli) => cli,
-        Err(error) => {
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        Err(error) if error.use_stderr() => return fail(&usage(&error.to_string())),
+        Err(help) => {
+            let _ = output::print(&help.to_string());
+            return ExitCode::SUCCESS;
         }
     };
     let outcome = match &cli.command {
@@ -94,13 +96,34 @@ fn dispatch() -> ExitCode {
     match outcome {
         Ok(()) | Err(Failure::ClosedPipe) => ExitCode::SUCCESS,
         Err(Failure::Interrupted(code)) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
-        Err(Failure::Error(error)) => {
-            eprintln!("error: {error}");
-            if let Some(hint) = &error.hint {
-                eprintln!("\nhint: {hint}");
-            }
-            ExitCode::from(error.exit_code())
-        }
+        Err(Failure::Error(error)) => fail(&error),
+    }
+}
+
+/// Prints an error and its hint, and gives its exit code.
+fn fail(error: &Error) -> ExitCode {
+    let hint = match (&error.hint, error.kind) {
+        (Some(hint), _) => Some(hint.as_str()),
+        (None, ErrorKind::Usage) => Some("`geartrain COMMAND --help` lists what can be given"),
+        (None, _) => None,
+    };
+    output::complain(&format!("error: {error}"));
+    if let Some(hint) = hint {
+        output::complain(&format!("\nhint: {hint}"));
+    }
+    ExitCode::from(error.exit_code())
+}
+
+/// What the parser of the command line says, in the form of all our errors: its first paragraph, and its tip as a hint.
+fn usage(text: &str) -> Error {
+    let text = text.strip_prefix("error: ").unwrap_or(text);
+    let paragraph = text.split("\n\n").next().unwrap_or(text);
+    let what: Vec<&str> = paragraph.lines().map(str::trim).collect();
+    let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: "));
+    let error = Error::usage(what.join(" "));
+    match tip {
+        Some(tip) => error.hint(tip),
+        None => error,
     }
 }
 

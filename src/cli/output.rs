@@ -21,6 +21,11 @@ pub fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// Prints a line on standard error; that nobody reads it is no reason to fail.
+pub fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
 /// `1,234,567`
 pub fn thousands(n: usize) -> String {
     let digits = n.to_string();

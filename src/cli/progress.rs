@@ -10,7 +10,7 @@ use geartrain::train::trainer::Trainer;
 use geartrain::train::{Error, Error as Warning};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::output::{duration, line, thousands};
+use super::output::{complain, duration, line, thousands};
 use super::{Failure, Outcome};
 
 /// One JSON object a line.
@@ -36,7 +36,7 @@ impl Watch for Json {
     fn step(&mut self, _: u64, _: f64, _: f64) {}
     fn saved(&mut self, _: u64) {}
     fn warn(&mut self, warning: &Warning) {
-        eprintln!("warning: {warning}");
+        complain(&format!("warning: {warning}"));
     }
 }
 
@@ -151,6 +151,6 @@ impl Watch for People {
     }
 
     fn warn(&mut self, warning: &Error) {
-        eprintln!("warning: {warning}");
+        complain(&format!("warning: {warning}"));
     }
 }

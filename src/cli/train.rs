@@ -8,7 +8,7 @@ use geartrain::train::interrupt::Interrupt;
 use geartrain::train::session::{self, Session};
 use geartrain::train::{Error, chart};
 
-use super::output::{duration, line};
+use super::output::{complain, duration, line};
 use super::progress::{Json, People};
 use super::{Failure, Outcome};
 
@@ -109,7 +109,7 @@ pub fn resume(args: &ResumeArgs) -> Outcome {
     }
     let (session, warnings) = Session::resume(&args.run, &sets)?;
     for warning in warnings {
-        eprintln!("warning: {warning}");
+        complain(&format!("warning: {warning}"));
     }
     finish(session, args.until, args.json)
 }

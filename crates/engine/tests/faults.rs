@@ -467,3 +467,22 @@ fn pass_that_makes_an_ill_formed_graph_is_named() {
     let failure = check_step_with(&g, &[feed], Options::default(), &passes).unwrap_err();
     assert!(failure.what.contains("reads what comes later"), "{failure}");
 }
+
+// A derivative that does not exist.
+
+/// `grad` fails where a Stops lies on the way, names the operation and says why; the check asserts that it does.
+#[test]
+fn a_stop_is_an_error_that_names_the_operation() {
+    fn stops<'g>(_: &Vjp<'_, 'g>) -> Vec<Cotangent<'g>> {
+        vec![Cotangent::Stops("planted")]
+    }
+    let cases: Vec<Case> = unary::Exp.cases().into_iter().map(|case| faulty(case, Fault::Vjp(stops))).collect();
+    let report = check_cases("exp", &cases, SEED);
+    assert!(report.passed(), "{:?}", report.failures);
+
+    let g = Graph::new();
+    let w = g.parameter("w", DType::F64, [3], Init::ONES);
+    let stopped = g.apply(Faulty { op: Arc::new(unary::Exp), fault: Fault::Vjp(stops) }, &[w]);
+    let error = g.grad(stopped.sum_all(), &[w]).unwrap_err().to_string();
+    assert!(error.starts_with("exp: no gradient passes through input 0: planted; inputs: f64 (3,)"), "{error}");
+}
