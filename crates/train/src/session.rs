@@ -118,7 +118,7 @@ impl Session {
         watch.start(&self.trainer, self.folder.path(), self.done, end);
         let mut curve = Curve::of(&metrics::read(&self.folder.metrics_path())?);
         let (mut time, mut since, mut last_line) = (Duration::ZERO, Duration::ZERO, self.done);
-        let mut val_loss = None;
+        let (mut val_loss, mut evaluated) = (None, None);
         while self.done < end && interrupt.requested().is_none() {
             let start = Instant::now();
             let step = match self.trainer.step(self.done) {
@@ -140,6 +140,7 @@ impl Session {
             let (evaluate, save) = (due(config.eval_every) || self.done == planned, due(config.save_every));
             if evaluate {
                 val_loss = self.evaluate(true, &mut curve, watch)?;
+                evaluated = Some(self.done);
             }
             if save {
                 self.save(watch)?;
@@ -150,8 +151,7 @@ impl Session {
         }
         let interrupted = interrupt.requested();
         if interrupted.is_none() {
-            // A stop that was not planned is told, but does not count as an evaluation of the run.
-            if val_loss.is_none() || self.done != planned {
+            if evaluated != Some(self.done) {
                 val_loss = self.evaluate(false, &mut curve, watch)?;
             }
             for sample in self.samples()? {
@@ -177,14 +177,17 @@ impl Session {
         Ok(())
     }
 
-    /// Evaluates; `planned` evaluations decide which step is the best.
+    /// Evaluates. Planned evaluations are told and decide which step is the best; that of an early stop, or of a run that
+    /// was finished before, stands in its last line alone, so that the metrics do not depend on where a run was stopped.
     fn evaluate(&mut self, planned: bool, curve: &mut Curve, watch: &mut dyn Watch) -> Result<Option<f64>> {
         let Some(val_loss) = self.trainer.evaluate()? else { return Ok(None) };
         let step = self.done;
-        if planned && self.best.is_none_or(|best| val_loss < best.val_loss) {
-            self.best = Some(Best { step, val_loss });
+        if planned {
+            if self.best.is_none_or(|best| val_loss < best.val_loss) {
+                self.best = Some(Best { step, val_loss });
+            }
+            self.tell(Evaluation { step, val_loss }.into(), curve, watch)?;
         }
-        self.tell(Evaluation { step, val_loss }.into(), curve, watch)?;
         Ok(Some(val_loss))
     }
 
