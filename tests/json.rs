@@ -12,7 +12,8 @@ fn keys(line: &Value) -> Vec<&str> {
     keys
 }
 
-/// Checks the lines of `train` and `resume`, from the first step after `from` to `to`; gives the loss on the last line.
+/// Checks the lines of `train` and `resume`, from the first step after `from` to `to`, with evaluations at these steps; gives
+/// the loss on the last line.
 #[track_caller]
 fn check_run(out: &str, from: u64, to: u64, planned: &[u64], samples: std::ops::RangeInclusive<usize>) -> f64 {
     assert!(out.ends_with('\n'));
