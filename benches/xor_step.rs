@@ -15,7 +15,7 @@ fn main() {
     let Ok(mut program) = Program::compile(&graph, &state, options) else { return };
     let batch = program.batch();
     if std::env::args().any(|a| a == "--calls") {
-        program.calls().iter().for_each(|call| println!("{call}"));
+        program.calls().iter().for_each(|call| println!("{}", call.what));
     }
     let mut rounds: Vec<f64> = Vec::new();
     for _ in 0..31 {

@@ -1,5 +1,6 @@
 //! One file a command; here: the commands, how errors are printed, and exit codes.
 
+mod bench;
 mod check;
 mod explain;
 mod generate;
@@ -41,6 +42,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Check derivatives against numeric differences
     Gradcheck(check::GradcheckArgs),
+    /// Measure how fast the engine trains, alone or in turn with another framework
+    Bench(bench::BenchArgs),
 }
 
 /// Why a command ended without success.
@@ -92,6 +95,7 @@ fn dispatch() -> ExitCode {
         Command::Lesson(args) => lesson::lesson(args),
         Command::Explain(args) => explain::explain(args),
         Command::Gradcheck(args) => check::gradcheck(args),
+        Command::Bench(args) => bench::bench(args),
     };
     match outcome {
         Ok(()) | Err(Failure::ClosedPipe) => ExitCode::SUCCESS,

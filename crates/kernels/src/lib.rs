@@ -7,6 +7,7 @@
 pub mod isa;
 pub mod math;
 mod memory;
+pub mod peak;
 pub mod philox;
 mod pool;
 mod routine;
@@ -14,6 +15,7 @@ mod shape;
 mod tape;
 mod view;
 
+mod attention;
 mod gather;
 mod gemm;
 mod pad;

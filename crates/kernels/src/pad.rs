@@ -1,45 +1,58 @@
-//! A value between zeros along one axis.
+//! Values between zeros, or one behind another, along one axis.
 
 use crate::isa::Isa;
 use crate::shape::Shape;
 use crate::tape::{Bases, Fault, Step, Worker};
 use crate::view::{DType, View};
 
-struct Pad {
-    out: View,
+/// An input and where its elements begin in a row of the output.
+struct Part {
     x: View,
-    /// Rows are runs of the innermost axes: (outer count, elements of an output row, elements of an input row, start).
-    outer: usize,
-    row: usize,
-    part: usize,
     start: usize,
+    len: usize,
 }
 
-pub(crate) fn build(_: Isa, axis: usize, before: usize, outs: &[View], ins: &[View]) -> Result<Box<dyn Step>, String> {
-    let ([out], [x]) = (outs, ins) else { return Err("wants one input and one output".to_string()) };
-    let (dims, inner) = (out.shape.dims(), x.shape.dims());
-    let fits = axis < dims.len()
-        && x.shape.rank() == dims.len()
-        && before.checked_add(inner[axis]).is_some_and(|end| end <= dims[axis])
-        && (0..dims.len()).all(|a| a == axis || dims[a] == inner[a]);
-    if !fits || out.dtype != x.dtype {
-        return Err(format!("{} at {before} of axis {axis} does not fit into {}", x.shape, out.shape));
+struct Pad {
+    out: View,
+    parts: Vec<Part>,
+    /// Rows are runs of the axis and of those inside it: their number and the elements of one.
+    outer: usize,
+    row: usize,
+}
+
+pub(crate) fn build(
+    _: Isa,
+    axis: usize,
+    starts: &[usize],
+    outs: &[View],
+    ins: &[View],
+) -> Result<Box<dyn Step>, String> {
+    let [out] = outs else { return Err("wants one output".to_string()) };
+    if starts.len() != ins.len() || axis >= out.shape.rank() {
+        return Err(format!("wants {} inputs and an axis below {}", starts.len(), out.shape.rank()));
     }
+    let dims = out.shape.dims();
     let below: usize = dims[axis + 1..].iter().product();
+    let (mut free, mut parts) = (0, Vec::new());
+    for (start, x) in starts.iter().zip(ins) {
+        let inner = x.shape.dims();
+        let fits = inner.len() == dims.len()
+            && *start >= free
+            && start.checked_add(inner[axis]).is_some_and(|end| end <= dims[axis])
+            && (0..dims.len()).all(|a| a == axis || dims[a] == inner[a]);
+        if !fits || out.dtype != x.dtype {
+            return Err(format!("{} at {start} of axis {axis} does not fit into {}", x.shape, out.shape));
+        }
+        free = start + inner[axis];
+        parts.push(Part { x: *x, start: start * below, len: inner[axis] * below });
+    }
     let outer = dims[..axis].iter().product();
-    Ok(Box::new(Pad {
-        out: *out,
-        x: *x,
-        outer,
-        row: dims[axis] * below,
-        part: inner[axis] * below,
-        start: before * below,
-    }))
+    Ok(Box::new(Pad { out: *out, parts, outer, row: dims[axis] * below }))
 }
 
 impl Step for Pad {
     fn parallel(&self) -> bool {
-        self.outer * self.row > 1 << 16
+        self.outer > 1 && self.outer * self.row > 1 << 16
     }
 
     unsafe fn run(&self, bases: &Bases, worker: &Worker) -> Result<(), Fault> {
@@ -55,23 +68,47 @@ impl Step for Pad {
 }
 
 impl Pad {
+    /// # Safety
+    /// As [`Step::run`]; elements are as large as a `T`.
     unsafe fn copy<T: Copy + Default>(&self, bases: &Bases, worker: &Worker) {
-        // SAFETY: see `run`. Zero bits are 0 in every dtype.
+        for o in worker.share(self.outer, 1) {
+            // SAFETY: see `run`. Zero bits are 0 in every dtype.
+            unsafe {
+                let row = bases.ptr::<T>(&self.out).add(o * self.row);
+                let mut rest = std::slice::from_raw_parts_mut(row, self.row);
+                let mut at = 0;
+                for part in &self.parts {
+                    let (gap, after) = rest.split_at_mut(part.start - at);
+                    let (middle, after) = after.split_at_mut(part.len);
+                    gap.fill(T::default());
+                    part.read(bases.ptr::<T>(&part.x), o * part.len, middle);
+                    (rest, at) = (after, part.start + part.len);
+                }
+                rest.fill(T::default());
+            }
+        }
+    }
+}
+
+impl Part {
+    /// Copies the elements from number `from` in row-major order on.
+    ///
+    /// # Safety
+    /// `x` is the address of the view's first element, and the view has them.
+    unsafe fn read<T: Copy>(&self, x: *const T, from: usize, to: &mut [T]) {
+        // SAFETY: the caller's promise; a run lies inside the view.
         unsafe {
-            let (out, x) = (bases.ptr::<T>(&self.out), bases.ptr::<T>(&self.x));
-            let contiguous = self.x.is_contiguous();
-            for o in worker.share(self.outer, 1) {
-                let row = std::slice::from_raw_parts_mut(out.add(o * self.row), self.row);
-                let (before, rest) = row.split_at_mut(self.start);
-                let (middle, after) = rest.split_at_mut(self.part);
-                before.fill(T::default());
-                after.fill(T::default());
-                if contiguous {
-                    middle.copy_from_slice(std::slice::from_raw_parts(x.add(o * self.part), self.part));
-                } else {
-                    for (i, slot) in middle.iter_mut().enumerate() {
-                        *slot = *x.add(offset(&self.x, o * self.part + i));
-                    }
+            let rank = self.x.shape.rank();
+            let (run, step) = (self.x.shape.dims()[rank - 1], self.x.strides[rank - 1]);
+            if run > 0 && (step == 1 || run == 1) {
+                // Parts are whole runs of the last axis, or pieces of runs where that is the axis itself.
+                for (i, piece) in to.chunks_mut(run).enumerate() {
+                    let at = x.add(offset(&self.x, from + i * run));
+                    piece.copy_from_slice(std::slice::from_raw_parts(at, piece.len()));
+                }
+            } else {
+                for (i, slot) in to.iter_mut().enumerate() {
+                    *slot = *x.add(offset(&self.x, from + i));
                 }
             }
         }

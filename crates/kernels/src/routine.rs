@@ -6,7 +6,7 @@ use crate::isa::Isa;
 use crate::tape::{Bases, Fault, Step, Worker};
 use crate::tiles::Instr;
 use crate::view::{DType, View};
-use crate::{gather, gemm, pad, random, reduce, rows, tiles};
+use crate::{attention, gather, gemm, pad, random, reduce, rows, tiles};
 
 /// A kernel that a tape can call. Letters: `n` rows, `v` classes, `c` columns.
 ///
@@ -35,12 +35,13 @@ pub enum Routine {
     },
     /// Index (u32) of the first largest element along the last axis; the output lacks that axis.
     Argmax,
-    /// The input at `before` along `axis` of an output that is 0 elsewhere; the other axes agree.
+    /// Input `k` at `starts[k]` along `axis` of an output that is 0 elsewhere; the other axes agree, and the inputs
+    /// stand in order without overlap.
     Pad {
         /// Which axis.
         axis: usize,
-        /// Zeros in front.
-        before: usize,
+        /// Where each input begins.
+        starts: Vec<usize>,
     },
     /// out (.., m, n) = a (.., m, k) @ b (.., k, n); batch axes agree, strides are free.
     Matmul,
@@ -65,6 +66,17 @@ pub enum Routine {
     NormalizeGrad {
         /// Keeps the division finite.
         eps: f64,
+    },
+    /// y (b, t, c) = softmax(q kᵀ / sqrt(c / heads), each token looking at itself and those before it) v for each head;
+    /// input qkv (b, t, 3c): columns of queries, keys and values, in each of them head by head. Row-major.
+    Attention {
+        /// Number of heads; divides c.
+        heads: usize,
+    },
+    /// Cotangent of qkv for [`Routine::Attention`]; inputs: qkv, ct (b, t, c), row-major.
+    AttentionGrad {
+        /// Number of heads; divides c.
+        heads: usize,
     },
     /// out (n, c..) = 0 with probability `rate`, else 1 / (1 - rate). Row r of step s draws from the counter generator
     /// with key `seed` and counter (stream, s, first_row + r, column block): how a batch is split changes nothing.
@@ -145,6 +157,8 @@ impl Routine {
             Routine::MeanSquaredError => "mean_squared_error",
             Routine::Normalize { .. } => "normalize",
             Routine::NormalizeGrad { .. } => "normalize_grad",
+            Routine::Attention { .. } => "attention",
+            Routine::AttentionGrad { .. } => "attention_grad",
             Routine::DropoutMask { .. } => "dropout_mask",
             Routine::GlobalNorm => "global_norm",
             Routine::Custom(_) => "custom",
@@ -153,7 +167,10 @@ impl Routine {
 
     /// Whether its inputs must be row-major.
     pub fn wants_row_major(&self) -> bool {
-        matches!(self, Routine::GlobalNorm | Routine::Custom(_))
+        matches!(
+            self,
+            Routine::Attention { .. } | Routine::AttentionGrad { .. } | Routine::GlobalNorm | Routine::Custom(_)
+        )
     }
 
     /// Checks shapes and dtypes and resolves the call. Bounds, row-major outputs and overlaps are checked already.
@@ -163,7 +180,7 @@ impl Routine {
             Routine::Sum { axes } => reduce::build(isa, reduce::Fold::Sum, *axes, outs, ins),
             Routine::Max { axes } => reduce::build(isa, reduce::Fold::Max, *axes, outs, ins),
             Routine::Argmax => reduce::argmax(isa, outs, ins),
-            Routine::Pad { axis, before } => pad::build(isa, *axis, *before, outs, ins),
+            Routine::Pad { axis, starts } => pad::build(isa, *axis, starts, outs, ins),
             Routine::Matmul => gemm::build(isa, outs, ins),
             Routine::Gather => gather::gather(isa, outs, ins),
             Routine::ScatterAdd => gather::scatter_add(isa, outs, ins),
@@ -173,6 +190,8 @@ impl Routine {
             Routine::MeanSquaredError => reduce::mean_squared_error(isa, outs, ins),
             Routine::Normalize { eps } => rows::normalize(isa, *eps, outs, ins),
             Routine::NormalizeGrad { eps } => rows::normalize_grad(isa, *eps, outs, ins),
+            Routine::Attention { heads } => attention::forward(isa, *heads, outs, ins),
+            Routine::AttentionGrad { heads } => attention::backward(isa, *heads, outs, ins),
             Routine::DropoutMask { rate, seed, stream } => random::dropout_mask(isa, *rate, *seed, *stream, outs, ins),
             Routine::GlobalNorm => reduce::global_norm(isa, outs, ins),
             Routine::Custom(body) => custom(body, outs, ins),

@@ -1,6 +1,6 @@
-//! Causal self-attention from operations: every token looks at itself and the tokens before it.
+//! Causal self-attention: every token looks at itself and the tokens before it.
 
-use geartrain_engine::{Data, Init, Tensor, Var};
+use geartrain_engine::{Init, Var};
 
 use crate::dropout::Dropout;
 use crate::linear::Linear;
@@ -29,30 +29,19 @@ impl CausalSelfAttention {
     pub fn forward<'g>(&self, name: &str, x: Var<'g>, batch: usize, dropout: &Dropout<'g>) -> Var<'g> {
         let g = x.graph();
         let (b, c, h) = (batch, self.width, self.heads);
-        let (t, d) = (x.shape().count() / (b * c).max(1), c / h.max(1));
+        let t = x.shape().count() / (b * c).max(1);
         g.layer(name, || {
             let init = self.init.clone();
             let qkv = Linear { inputs: c, outputs: 3 * c, bias: self.bias, init }.forward("c_attn", x);
-            // (B·T, 3C) -> q, k, v of shape (B, H, T, d): slices and transposes only change strides.
-            let head = |i: usize| qkv.slice(1, i * c, c).reshape([b, t, h, d]).transpose(&[0, 2, 1, 3]);
-            let (q, k, v) = (head(0), head(1), head(2));
-            let scores = q.matmul(k.t()) * (1.0 / libm::sqrt(d as f64));
-            let past = causal_mask(x, t);
-            let scores = past.select(scores, scores.number(f64::NEG_INFINITY));
-            let weights = dropout.forward(scores.softmax());
-            let y = weights.matmul(v).transpose(&[0, 2, 1, 3]).reshape([b * t, c]);
+            let qkv = qkv.reshape([b, t, 3 * c]);
+            // Only the composed form has weights that elements can fall out of; the other one never holds them all.
+            let y = match dropout.is_off() {
+                true => qkv.attention(h),
+                false => qkv.attention_composed(h, |weights| dropout.forward(weights)),
+            };
+            let y = y.reshape([b * t, c]);
             let init = self.init_residual.clone();
             dropout.forward_rows(Linear { inputs: c, outputs: c, bias: self.bias, init }.forward("c_proj", y), b)
         })
-    }
-}
-
-/// (T, T) u32: 1 where column <= row.
-fn causal_mask<'g>(like: Var<'g>, t: usize) -> Var<'g> {
-    let values = (0..t * t).map(|i| u32::from(i % t <= i / t)).collect();
-    let g = like.graph();
-    match Tensor::new([t, t], Data::U32(values)) {
-        Some(mask) => g.constant(mask),
-        None => like,
     }
 }

@@ -26,6 +26,11 @@ impl<'g> Dropout<'g> {
         Dropout { rate: 0.0, seed: 0, next: Cell::new(0), scalars: None }
     }
 
+    /// Whether it changes nothing.
+    pub fn is_off(&self) -> bool {
+        self.scalars.is_none()
+    }
+
     /// Applies the next dropout layer; the first axis of `x` counts rows.
     #[track_caller]
     pub fn forward(&self, x: Var<'g>) -> Var<'g> {

@@ -12,8 +12,10 @@ pub mod gpt2;
 pub mod init;
 pub mod linear;
 pub mod mlp;
+pub mod ngram;
 pub mod norm;
 pub mod optim;
+pub mod rnn;
 
 pub use attention::CausalSelfAttention;
 pub use dropout::Dropout;
@@ -21,4 +23,6 @@ pub use embedding::Embedding;
 pub use gpt2::Gpt2;
 pub use linear::Linear;
 pub use mlp::{Activation, Mlp};
+pub use ngram::Ngram;
 pub use norm::LayerNorm;
+pub use rnn::Rnn;

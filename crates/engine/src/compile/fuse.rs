@@ -41,11 +41,11 @@ pub fn schedule(g: &Inner, values: &[Value], wanted: &[bool]) -> Vec<Unit> {
     for i in (0..g.nodes.len()).filter(|i| wanted[*i]) {
         let Source::Apply(op, x) = &g.nodes[i].source else { continue };
         let types: Vec<_> = x.iter().map(|x| g.nodes[x.index()].ty).collect();
-        // A view on a group's value is read through the node that owns it.
-        let owners: Vec<usize> = x.iter().map(|x| values[x.index()].base).collect();
+        // A view on a group's value is read through the node that computes it.
+        let owners: Vec<usize> = x.iter().map(|x| values[x.index()].from).collect();
         match op.kernel(&types) {
             Kernel::Tile(_) => walk.join(i, g.nodes[i].ty.shape, &owners, x.iter().map(|x| x.index())),
-            Kernel::Call(_) => {
+            Kernel::Call(_) | Kernel::Concat { .. } => {
                 walk.close(&owners);
                 walk.units.push(Unit::Call(i));
             }

@@ -21,14 +21,23 @@ struct Call {
     ins: Vec<View>,
 }
 
-/// The tape and, by the tag of a call, the nodes it computes.
+/// What a call on the tape does.
+#[derive(Clone, Debug, Default)]
+pub struct Tag {
+    /// Nodes it computes; none for the guard.
+    pub nodes: Vec<usize>,
+    /// Bytes that its views name, each once: what it must read and write.
+    pub bytes: u64,
+}
+
+/// The tape and, by their order, what its calls do.
 pub fn lower(
     g: &Inner,
     values: &[Value],
     plan: &Plan,
     state: &State,
     options: Options,
-) -> Result<(Tape, Vec<Vec<usize>>), TapeError> {
+) -> Result<(Tape, Vec<Tag>), TapeError> {
     let constants = constants(g, plan);
     let mut sizes = vec![plan.arena, batch::layout(&g.inputs).1, constants.len()];
     sizes.extend(state.regions().iter().map(Memory::len));
@@ -41,6 +50,7 @@ pub fn lower(
     if !g.updates.is_empty() || !g.guards.is_empty() {
         let guards: Vec<View> = g.guards.iter().map(|(_, id)| lowering.view(id.index())).collect();
         builder.guard(&guards)?;
+        tags.push(Tag::default());
     }
     let mut calls: Vec<Call> = after.iter().flat_map(|unit| lowering.calls(unit, &last)).collect();
     for (node, entry) in &plan.late {
@@ -67,7 +77,7 @@ impl Lowering<'_> {
     /// The calls of one unit: one, and copies of inputs that the routine cannot read as they stand.
     fn calls(&self, unit: &Unit, last: &[Option<usize>]) -> Vec<Call> {
         match unit {
-            Unit::Tiles(nodes) => vec![self.tiles(nodes, plan::stored(unit, last))],
+            Unit::Tiles(nodes) => vec![self.tiles(nodes, plan::stored(self.values, unit, last))],
             Unit::Copy(node) => {
                 let from = self.view(self.g.nodes[*node].inputs()[0].index());
                 let to = View { shape: from.shape, strides: from.shape.strides(), ..self.view(*node) };
@@ -77,11 +87,31 @@ impl Lowering<'_> {
                 let x = self.g.nodes[*node].inputs();
                 let types: Vec<_> = x.iter().map(|x| self.g.nodes[x.index()].ty).collect();
                 let Source::Apply(op, _) = &self.g.nodes[*node].source else { return Vec::new() };
-                let Kernel::Call(routine) = op.kernel(&types) else { return Vec::new() };
+                let routine = match op.kernel(&types) {
+                    Kernel::Call(routine) => routine,
+                    Kernel::Concat { axis, starts } => return self.concat(*node, axis, starts),
+                    _ => return Vec::new(),
+                };
                 let ins = x.iter().map(|x| self.view(x.index())).collect();
                 vec![Call { nodes: vec![*node], routine, outs: vec![self.view(*node)], ins }]
             }
         }
+    }
+
+    /// Brings the parts that do not stand in their places there.
+    fn concat(&self, node: usize, axis: usize, starts: Vec<usize>) -> Vec<Call> {
+        let (out, x) = (self.view(node), self.g.nodes[node].inputs());
+        let views = x.iter().map(|x| self.view(x.index()));
+        let places = views.clone().zip(&starts).map(|(view, start)| {
+            let offset = out.offset + start * out.strides[axis];
+            View { offset, ..View::contiguous(out.dtype, out.region, 0, view.shape) }
+        });
+        if out.shape.dims()[..axis].iter().any(|d| *d != 1) {
+            let routine = Routine::Pad { axis, starts: starts.clone() };
+            return vec![Call { nodes: vec![node], routine, outs: vec![out], ins: views.collect() }];
+        }
+        let missing = views.zip(places).filter(|(view, place)| view != place && place.shape.count() > 0);
+        missing.map(|(view, place)| copy(vec![node], place, view)).collect()
     }
 
     fn tiles(&self, nodes: &[usize], stored: Vec<usize>) -> Call {
@@ -113,7 +143,7 @@ impl Lowering<'_> {
     }
 
     /// Puts calls on the tape, neighbours joined.
-    fn push(&self, builder: &mut TapeBuilder, tags: &mut Vec<Vec<usize>>, calls: Vec<Call>) -> Result<(), TapeError> {
+    fn push(&self, builder: &mut TapeBuilder, tags: &mut Vec<Tag>, calls: Vec<Call>) -> Result<(), TapeError> {
         let mut joined: Vec<Call> = Vec::with_capacity(calls.len());
         for call in calls {
             match joined.last_mut().and_then(|before| join(before, &call)) {
@@ -123,7 +153,8 @@ impl Lowering<'_> {
         }
         for call in joined {
             builder.push(tags.len(), &call.routine, &call.outs, &call.ins)?;
-            tags.push(call.nodes);
+            let bytes = call.outs.iter().chain(&call.ins).map(named_bytes).sum();
+            tags.push(Tag { nodes: call.nodes, bytes });
         }
         Ok(())
     }
@@ -134,6 +165,12 @@ pub fn locate(values: &[Value], plan: &Plan, node: usize) -> View {
     let Value { base, view, .. } = values[node];
     let (region, offset) = plan.homes[base].unwrap_or((Region::ARENA, 0));
     View { region, offset: view.offset + offset, ..view }
+}
+
+/// Bytes of the elements of a view, repeated ones counted once.
+fn named_bytes(view: &View) -> u64 {
+    let axes = view.shape.dims().iter().zip(view.strides).filter(|(_, stride)| *stride != 0);
+    (axes.map(|(len, _)| *len).product::<usize>() * view.dtype.size()) as u64
 }
 
 fn copy(nodes: Vec<usize>, to: View, from: View) -> Call {

@@ -6,8 +6,10 @@
 //! 4. [`plan`]: lifetimes to offsets in one arena; the peak is exact and known before the first run.
 //! 5. [`lower`]: calls on a checked tape.
 
+pub mod arena;
 pub mod fold;
 pub mod fuse;
+pub mod join;
 pub mod layout;
 pub mod lower;
 pub mod plan;
@@ -31,6 +33,8 @@ pub static PASSES: &[Pass] = &[
     Pass { name: "algebra", run: simplify::algebra },
     Pass { name: "duplicates", run: simplify::duplicates },
     Pass { name: "constants", run: fold::constants },
+    Pass { name: "slices of padded values", run: join::slices_of_padded },
+    Pass { name: "sums over time", run: join::sums },
     Pass { name: "dead code again", run: simplify::dead_code },
 ];
 

@@ -4,14 +4,12 @@ use std::collections::BTreeMap;
 
 use geartrain_kernels::{Region, View};
 
+use crate::compile::arena::{ALIGN, Arena};
 use crate::compile::fuse::Unit;
 use crate::compile::layout::Value;
 use crate::ir::graph::{Inner, Source};
 use crate::run::batch;
 use crate::state::State;
-
-/// Bytes between the starts of buffers are a multiple of this.
-const ALIGN: usize = 64;
 
 /// The order of the calls and the place of every value.
 pub struct Plan {
@@ -27,6 +25,8 @@ pub struct Plan {
     pub constants: (Vec<(usize, usize)>, usize),
     /// Bytes of the arena: the exact peak of all intermediate values.
     pub arena: usize,
+    /// The most bytes that values take at one call: what a perfect plan for this order of calls would need.
+    pub live: usize,
 }
 
 /// Plans the calls `before` and `after` the guard.
@@ -40,23 +40,29 @@ pub fn plan(g: &Inner, values: &[Value], before: Vec<Unit>, mut after: Vec<Unit>
     let before_guard = before.len();
     let mut units = before;
     units.append(&mut after);
-    let mut arena = Arena::default();
-    place_gradients(g, values, &units[before_guard..], &mut homes, &mut arena);
-    let reserved = arena.end;
     let last = last_reads(g, values, &units, before_guard, &late);
-    let mut taken = Vec::new();
+    let mut arena = Arena::default();
+    let gradients = place_gradients(g, values, (&units, before_guard), &last, &mut homes, &mut arena);
+    let bytes = |node: usize| g.nodes[node].ty.bytes().next_multiple_of(ALIGN);
     for (u, unit) in units.iter().enumerate() {
         let reads = reads(g, values, unit);
-        for node in stored(unit, &last) {
-            if homes[node].is_some() {
+        let mut taken = Vec::new();
+        for node in stored(values, unit, &last).into_iter().map(|node| values[node].base) {
+            let (size, until) = (g.nodes[node].ty.dtype.size(), last[node].unwrap_or(u));
+            // The first part of a concatenation to be computed brings memory for all of it.
+            if let Some((_, offset)) = homes[node] {
+                if gradients[node] {
+                    arena.take_claimed(offset * size);
+                }
                 continue;
             }
-            let size = g.nodes[node].ty.dtype.size();
-            let bytes = g.nodes[node].ty.bytes().next_multiple_of(ALIGN);
-            let dying = |base: &usize| last[*base] == Some(u) && owned(&homes, *base, reserved, g);
             let in_place = matches!(unit, Unit::Tiles(_)).then(|| {
                 let fits = |(base, x): &(usize, usize)| {
-                    dying(base) && !taken.contains(base) && same_place(values, *x, node, &reads, *base)
+                    last[*base] == Some(u)
+                        && owned(&homes, *base, &gradients, g)
+                        && !taken.contains(base)
+                        && same_place(values, *x, node, &reads, *base)
+                        && homes[*base].is_some_and(|(_, at)| arena.allows(at * size, bytes(*base), until))
                 };
                 reads.iter().copied().find(fits)
             });
@@ -65,31 +71,28 @@ pub fn plan(g: &Inner, values: &[Value], before: Vec<Unit>, mut after: Vec<Unit>
                     taken.push(base);
                     homes[base].map_or(0, |(_, offset)| offset * size)
                 }
-                None => arena.take(bytes),
+                None => arena.take(bytes(node), until),
             };
             homes[node] = Some((Region::ARENA, offset / size));
         }
         // Memory of values that nobody reads after this call is free for the next one.
         let mut done: Vec<usize> = reads.iter().map(|(base, _)| *base).filter(|b| last[*b] == Some(u)).collect();
-        done.extend(unit.nodes().iter().filter(|n| last[**n].is_none()));
+        done.extend(unit.nodes().iter().filter(|n| values[**n].base == **n && last[**n].is_none()));
         done.sort_unstable();
         done.dedup();
         for node in done.into_iter().filter(|n| !taken.contains(n)) {
-            if let (true, Some((_, offset))) = (owned(&homes, node, reserved, g), homes[node]) {
-                let ty = g.nodes[node].ty;
-                arena.give(offset * ty.dtype.size(), ty.bytes().next_multiple_of(ALIGN));
+            if let (true, Some((_, offset))) = (owned(&homes, node, &gradients, g), homes[node]) {
+                arena.give(offset * g.nodes[node].ty.dtype.size(), bytes(node));
             }
         }
-        taken.clear();
     }
-    Plan { units, before_guard, homes, late, constants, arena: arena.end }
+    Plan { units, before_guard, homes, late, constants, arena: arena.bytes(), live: arena.most }
 }
 
-/// Whether a node's memory is its own piece of the arena that may be used again (not the gradients' block).
-fn owned(homes: &[Option<(Region, usize)>], node: usize, reserved: usize, g: &Inner) -> bool {
-    let size = g.nodes[node].ty.dtype.size();
-    homes[node].is_some_and(|(region, offset)| region == Region::ARENA && offset * size >= reserved)
-        && g.nodes[node].ty.bytes() > 0
+/// Whether a node's memory is a piece of the arena that may be used again (not that of a gradient).
+fn owned(homes: &[Option<(Region, usize)>], node: usize, gradients: &[bool], g: &Inner) -> bool {
+    let in_arena = homes[node].is_some_and(|(region, _)| region == Region::ARENA);
+    in_arena && !gradients[node] && g.nodes[node].ty.bytes() > 0
 }
 
 /// Whether `node` may be written exactly over what `x` reads, with every other read of that memory being the same view.
@@ -108,7 +111,7 @@ pub fn reads(g: &Inner, values: &[Value], unit: &Unit) -> Vec<(usize, usize)> {
     let inputs = inside.iter().flat_map(|node| g.nodes[*node].inputs());
     let mut reads: Vec<(usize, usize)> = inputs
         .map(|x| (values[x.index()].base, x.index()))
-        .filter(|(base, x)| base != x || !inside.contains(x))
+        .filter(|(_, x)| values[*x].from != *x || !inside.contains(x))
         .collect();
     reads.sort_unstable();
     reads.dedup();
@@ -116,9 +119,9 @@ pub fn reads(g: &Inner, values: &[Value], unit: &Unit) -> Vec<(usize, usize)> {
 }
 
 /// The nodes of a call whose values somebody reads later.
-pub fn stored(unit: &Unit, last: &[Option<usize>]) -> Vec<usize> {
+pub fn stored(values: &[Value], unit: &Unit, last: &[Option<usize>]) -> Vec<usize> {
     let all = !matches!(unit, Unit::Tiles(_));
-    unit.nodes().iter().copied().filter(|node| all || last[*node].is_some()).collect()
+    unit.nodes().iter().copied().filter(|node| all || last[values[*node].base].is_some()).collect()
 }
 
 /// The last call that reads each node's memory; outputs are read after all calls.
@@ -214,104 +217,86 @@ fn place_updates(
             _ => late.push((node, *entry)),
         }
     }
-    let computed: std::collections::BTreeSet<usize> = after.iter().flat_map(|u| u.nodes()).copied().collect();
-    // Reordering must neither move a reader before its value nor a writer of an entry before its other readers.
-    let writer: BTreeMap<usize, usize> = g
-        .updates
-        .iter()
-        .filter_map(|(entry, value)| Some((entry_node(*entry)?, *unit_of.get(&value.index())?)))
-        .collect();
-    let independent = after.iter().enumerate().all(|(u, unit)| {
-        let fine = |base: &usize| !computed.contains(base) && writer.get(base).is_none_or(|w| *w == u);
-        matches!(unit, Unit::Tiles(_)) && reads(g, values, unit).iter().all(|(base, _)| fine(base))
-    });
-    if independent {
-        let key = |unit: &Unit| unit.nodes().iter().rev().find_map(|n| homes[*n]).map(|(r, offset)| (r.0, offset));
-        after.sort_by_key(key);
-    }
+    sort_writers(g, values, after, homes);
     late
 }
 
+/// Puts the calls that write entries behind the others and in the order of the state, if no order is needed among them:
+/// then neighbours can be joined into one pass.
+fn sort_writers(g: &Inner, values: &[Value], after: &mut [Unit], homes: &[Option<(Region, usize)>]) {
+    let entry = |node: &usize| homes[*node].filter(|(region, _)| *region >= Region::state(0));
+    let written = |unit: &Unit| unit.nodes().iter().rev().find_map(entry).map(|(r, offset)| (r.0, offset));
+    // The calls that compute a value or write the place it stands at.
+    let mut writer_of: BTreeMap<usize, usize> = BTreeMap::new();
+    let mut place_of: BTreeMap<(u16, usize), usize> = BTreeMap::new();
+    for (u, unit) in after.iter().enumerate().filter(|(_, unit)| written(unit).is_some()) {
+        for node in unit.nodes() {
+            writer_of.insert(*node, u);
+            entry(node).map(|(region, offset)| place_of.insert((region.0, offset), u));
+        }
+    }
+    let free = after.iter().enumerate().all(|(u, unit)| {
+        let writes = written(unit).is_some();
+        let fine = |base: &usize| {
+            let computed = writer_of.get(base).copied();
+            let place = homes[*base].and_then(|(region, offset)| place_of.get(&(region.0, offset)).copied());
+            // Nobody reads what another writer computes, and no writer an old value that another one replaces; those
+            // that come first read old values.
+            computed.is_none_or(|w| w == u) && (!writes || place.is_none_or(|w| w == u))
+        };
+        (!writes || matches!(unit, Unit::Tiles(_))) && reads(g, values, unit).iter().all(|(base, _)| fine(base))
+    });
+    if free {
+        after.sort_by_key(written);
+    }
+}
+
 /// Gradients that an update reads stand side by side in the order of the state, so that clipping and updating are flat
-/// passes over whole groups of parameters.
+/// passes over whole groups of parameters. Says which nodes they are.
 fn place_gradients(
     g: &Inner,
     values: &[Value],
-    after: &[Unit],
+    (units, before_guard): (&[Unit], usize),
+    last: &[Option<usize>],
     homes: &mut [Option<(Region, usize)>],
     arena: &mut Arena,
-) {
+) -> Vec<bool> {
     let mut wanted: BTreeMap<u16, Vec<(usize, usize)>> = BTreeMap::new();
-    for unit in after {
+    for unit in &units[before_guard..] {
         let target = unit.nodes().iter().rev().find_map(|n| homes[*n].map(|home| (*n, home)));
         let Some((node, (region, offset))) = target else { continue };
         for (base, x) in reads(g, values, unit) {
-            let gradient = homes[base].is_none() && values[x].view == values[node].view;
+            // A part of something larger stays there.
+            let whole = values[base].view.shape.count() == values[node].view.shape.count();
+            let gradient = homes[base].is_none() && whole && values[x].view == values[node].view;
             if gradient && g.nodes[base].ty.dtype == g.nodes[node].ty.dtype && values[base].view.is_contiguous() {
                 wanted.entry(region.0).or_default().push((offset, base));
                 break;
             }
         }
     }
+    let mut born: BTreeMap<usize, usize> = BTreeMap::new();
+    for (u, unit) in units.iter().enumerate() {
+        stored(values, unit, last).into_iter().for_each(|node| {
+            born.entry(values[node].base).or_insert(u);
+        });
+    }
+    let mut placed = vec![false; g.nodes.len()];
     for places in wanted.values_mut() {
         places.sort_unstable();
         places.dedup_by_key(|(_, base)| *base);
         let (Some(first), Some(last)) = (places.first().copied(), places.last().copied()) else { continue };
         let size = g.nodes[first.1].ty.dtype.size();
-        let bytes = (last.0 - first.0) * size + g.nodes[last.1].ty.bytes().next_multiple_of(ALIGN);
-        let start = arena.reserve(bytes);
+        let bytes = |base: usize| g.nodes[base].ty.bytes().next_multiple_of(ALIGN);
+        let start = arena.reserve((last.0 - first.0) * size + bytes(last.1));
         for (offset, base) in places.iter() {
             if homes[*base].is_none() {
-                homes[*base] = Some((Region::ARENA, start / size + offset - first.0));
+                let at = start + (offset - first.0) * size;
+                homes[*base] = Some((Region::ARENA, at / size));
+                placed[*base] = true;
+                arena.claim(at, bytes(*base), born.get(base).copied().unwrap_or(0));
             }
         }
     }
-}
-
-/// Free pieces of the arena by offset.
-#[derive(Default)]
-struct Arena {
-    free: BTreeMap<usize, usize>,
-    end: usize,
-}
-
-impl Arena {
-    /// Memory that is never given back.
-    fn reserve(&mut self, bytes: usize) -> usize {
-        let at = self.end;
-        self.end += bytes.next_multiple_of(ALIGN);
-        at
-    }
-
-    /// The smallest free piece that is large enough, or new memory (growing the last piece where it is free).
-    fn take(&mut self, bytes: usize) -> usize {
-        let best = self.free.iter().filter(|(_, len)| **len >= bytes).min_by_key(|(at, len)| (**len, **at));
-        if let Some((at, len)) = best.map(|(at, len)| (*at, *len)) {
-            self.free.remove(&at);
-            if len > bytes {
-                self.free.insert(at + bytes, len - bytes);
-            }
-            return at;
-        }
-        let at = match self.free.last_key_value() {
-            Some((at, len)) if at + len == self.end => *at,
-            _ => self.end,
-        };
-        self.free.remove(&at);
-        self.end = at + bytes;
-        at
-    }
-
-    fn give(&mut self, mut at: usize, mut len: usize) {
-        if let Some((before, size)) = self.free.range(..at).next_back().map(|(a, l)| (*a, *l))
-            && before + size == at
-        {
-            self.free.remove(&before);
-            (at, len) = (before, size + len);
-        }
-        if let Some(size) = self.free.remove(&(at + len)) {
-            len += size;
-        }
-        self.free.insert(at, len);
-    }
+    placed
 }

@@ -7,9 +7,9 @@ use crate::ir::graph::{Inner, Node, NodeId, Source};
 use crate::ir::op::{Attrs, Kind};
 use crate::ir::types::Type;
 
-/// Copies the graph node by node. `known` says for each node (with new inputs) which
-/// earlier node of the new graph it is, if it is one.
-fn rebuild(g: &Inner, mut known: impl FnMut(&Inner, &Node) -> Option<NodeId>) -> Inner {
+/// Copies the graph node by node. `known` says for each node (with new inputs) which node of the new graph it is, if it
+/// is one that stands there already or that it adds.
+pub(crate) fn rebuild(g: &Inner, mut known: impl FnMut(&mut Inner, &Node) -> Option<NodeId>) -> Inner {
     let mut out = g.clone_frame();
     let mut to: Vec<NodeId> = Vec::with_capacity(g.nodes.len());
     for node in &g.nodes {
@@ -17,7 +17,7 @@ fn rebuild(g: &Inner, mut known: impl FnMut(&Inner, &Node) -> Option<NodeId>) ->
         if let Source::Apply(_, inputs) = &mut node.source {
             inputs.iter_mut().for_each(|x| *x = to[x.index()]);
         }
-        to.push(match known(&out, &node) {
+        to.push(match known(&mut out, &node) {
             Some(earlier) => earlier,
             None => {
                 out.nodes.push(node);
@@ -31,7 +31,7 @@ fn rebuild(g: &Inner, mut known: impl FnMut(&Inner, &Node) -> Option<NodeId>) ->
 
 impl Inner {
     /// Everything but the nodes.
-    fn clone_frame(&self) -> Inner {
+    pub(crate) fn clone_frame(&self) -> Inner {
         let mut frame = Inner::default();
         frame.nodes.reserve(self.nodes.len());
         frame.inputs.clone_from(&self.inputs);
@@ -43,7 +43,7 @@ impl Inner {
         frame
     }
 
-    fn retarget(&mut self, to: impl Fn(NodeId) -> NodeId) {
+    pub(crate) fn retarget(&mut self, to: impl Fn(NodeId) -> NodeId) {
         self.outputs.iter_mut().for_each(|(_, id)| *id = to(*id));
         self.guards.iter_mut().for_each(|(_, id)| *id = to(*id));
         self.updates.iter_mut().for_each(|(_, id)| *id = to(*id));

@@ -33,6 +33,13 @@ pub enum Kernel {
     Tile(TileFn),
     /// No work: its output is another view on its input's memory.
     View(Rearrange),
+    /// Its inputs one behind another, computed where they will stand if `axis` is the outermost one that counts.
+    Concat {
+        /// Which axis.
+        axis: usize,
+        /// Where each input begins along it.
+        starts: Vec<usize>,
+    },
     /// A call of its own on the tape.
     Call(Routine),
 }
@@ -66,6 +73,10 @@ impl Rearrange {
             Rearrange::Reshape(shape) => {
                 out.strides = reshape_strides(x, shape)?;
                 out.shape = shape;
+                // Axes of length 1 have no stride to speak of: one form for all elements that stand in order.
+                if out.is_contiguous() {
+                    out.strides = shape.strides();
+                }
             }
             Rearrange::Permute(order) => {
                 for (to, from) in order.iter().enumerate().take(x.shape.rank()) {
@@ -82,8 +93,9 @@ impl Rearrange {
                 }
             }
             Rearrange::Slice { axis, start, len } => {
-                out.offset += start * x.strides[axis];
                 out.shape = x.shape.with(axis, len);
+                // Nothing stands nowhere: the offset of a value without elements stays inside its region.
+                out.offset += if out.shape.count() == 0 { 0 } else { start * x.strides[axis] };
             }
         }
         Some(out)
@@ -94,7 +106,7 @@ impl Rearrange {
 /// stand in order are merged and split freely.
 fn reshape_strides(x: &View, shape: Shape) -> Option<[usize; MAX_RANK]> {
     let old: Vec<(usize, usize)> = x.shape.dims().iter().copied().zip(x.strides).filter(|(len, _)| *len != 1).collect();
-    let mut strides = [1; MAX_RANK];
+    let mut strides = [0; MAX_RANK];
     if shape.count() == 0 {
         return Some(shape.strides());
     }

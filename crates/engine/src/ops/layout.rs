@@ -414,7 +414,7 @@ impl Op for Pad {
         }
     }
     fn kernel(&self, _: &[Type]) -> Kernel {
-        Kernel::Call(Routine::Pad { axis: self.axis, before: self.before })
+        Kernel::Call(Routine::Pad { axis: self.axis, starts: vec![self.before] })
     }
     fn expand<'g>(&self, _: &[Var<'g>]) -> Option<Var<'g>> {
         None

@@ -1,7 +1,9 @@
 //! The operations, one file a family, and their registry.
 
 pub mod arith;
+pub mod attention;
 pub mod composed;
+pub mod concat;
 pub mod gather;
 pub mod layout;
 pub mod loss;
@@ -33,6 +35,7 @@ pub static OPS: &[&dyn Op] = &[
     &layout::Slice::EXAMPLE,
     &layout::Pad::EXAMPLE,
     &layout::Copy,
+    &concat::Concat::EXAMPLE,
     &matmul::Matmul,
     &reduce::Sum::EXAMPLE,
     &reduce::Max::EXAMPLE,
@@ -53,6 +56,8 @@ pub static OPS: &[&dyn Op] = &[
     &gather::Gather,
     &gather::ScatterAdd::EXAMPLE,
     &softmax::Softmax,
+    &attention::Attention::EXAMPLE,
+    &attention::AttentionGrad::EXAMPLE,
     &loss::CrossEntropy,
     &loss::CrossEntropyGrad,
     &loss::MeanSquaredError,

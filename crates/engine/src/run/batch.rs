@@ -39,6 +39,11 @@ impl Batch {
         Batch { inputs: inputs.to_vec(), offsets, memory: Memory::zeroed(bytes) }
     }
 
+    /// Its bytes.
+    pub fn bytes(&self) -> usize {
+        self.memory.len()
+    }
+
     /// The inputs in the order of their declaration.
     pub fn inputs(&self) -> impl Iterator<Item = (&str, Type)> {
         self.inputs.iter().map(|i| (i.name.as_str(), i.ty))

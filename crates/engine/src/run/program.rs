@@ -6,7 +6,7 @@ use crate::compile::{self, Pass, fuse, layout, lower, plan, simplify};
 use crate::ir::error::{GraphError, OpError, Rule};
 use crate::ir::graph::{Graph, Inner, Node, NodeId, Source};
 use crate::ir::op::Kind;
-use crate::ir::types::{DType, Data, Tensor};
+use crate::ir::types::{DType, Data, Shape, Tensor};
 use crate::ops::layout::each_index;
 use crate::run::batch::Batch;
 use crate::state::State;
@@ -64,8 +64,23 @@ pub struct Cost {
     pub flops: u64,
     /// Bytes of the arena: the exact peak of all intermediate values.
     pub arena_bytes: usize,
+    /// The most bytes that intermediate values take at one call: a lower bound of the arena for this order of calls.
+    pub live_bytes: usize,
     /// Bytes of the state.
     pub state_bytes: usize,
+}
+
+/// One call of a program's tape.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
+    /// The operations it computes, in order; `guard` for the guard.
+    pub what: String,
+    /// Shape of the last of them.
+    pub shape: Shape,
+    /// Floating-point operations, as in [`Cost::flops`].
+    pub flops: u64,
+    /// Bytes it must read and write, each element once.
+    pub bytes: u64,
 }
 
 /// How a graph is computed: compiled once for one state layout, then run for every step without allocating.
@@ -73,7 +88,7 @@ pub struct Program {
     tape: Tape,
     graph: Inner,
     outputs: Vec<(String, View)>,
-    tags: Vec<Vec<usize>>,
+    tags: Vec<lower::Tag>,
     layout: u64,
     cost: Cost,
 }
@@ -133,7 +148,8 @@ impl Program {
         };
         let outputs = g.outputs.iter().map(|(n, id)| (n.clone(), lower::locate(&values, &plan, id.index()))).collect();
         let flops = g.nodes.iter().zip(&all).filter(|(_, all)| **all).map(|(node, _)| flops(&g, node)).sum();
-        let cost = Cost { calls: tape.len(), flops, arena_bytes: plan.arena, state_bytes: state.bytes() };
+        let (arena_bytes, live_bytes) = (plan.arena, plan.live);
+        let cost = Cost { calls: tape.len(), flops, arena_bytes, live_bytes, state_bytes: state.bytes() };
         Ok(Program { tape, outputs, tags, layout: state.layout_id(), cost, graph: g })
     }
 
@@ -200,13 +216,37 @@ impl Program {
         self.cost
     }
 
-    /// The tape, a line a call: what is computed, in which order.
-    pub fn calls(&self) -> Vec<String> {
+    /// Runs one step as [`Program::run`], and gives the nanoseconds of each of [`Program::calls`].
+    ///
+    /// # Errors
+    /// As [`Program::run`].
+    pub fn profile(&mut self, state: &mut State, batch: &Batch) -> Result<Vec<u64>, RunError> {
+        self.check_layout(state.layout_id())?;
+        let done = self.tape.profile(&batch.memory, StateRef::Mut(state.regions_mut()));
+        done.map_err(|error| self.explain(error))
+    }
+
+    /// The calls of the tape in their order.
+    pub fn calls(&self) -> Vec<Call> {
         let name = |i: &usize| match &self.graph.nodes[*i].source {
             Source::Apply(op, _) => op.name(),
             _ => "value",
         };
-        self.tags.iter().map(|nodes| nodes.iter().map(name).collect::<Vec<_>>().join(" ")).collect()
+        let call = |tag: &lower::Tag| match tag.nodes.last() {
+            None => Call { what: "guard".to_string(), shape: Shape::SCALAR, flops: 0, bytes: 0 },
+            Some(last) => Call {
+                what: tag.nodes.iter().map(name).collect::<Vec<_>>().join(" "),
+                shape: self.graph.nodes[*last].ty.shape,
+                flops: tag.nodes.iter().map(|i| flops(&self.graph, &self.graph.nodes[*i])).sum(),
+                bytes: tag.bytes,
+            },
+        };
+        self.tags.iter().map(call).collect()
+    }
+
+    /// Bytes that the program holds: arena, constants and the scratch memory of all workers.
+    pub fn bytes(&self) -> usize {
+        self.tape.bytes()
     }
 
     fn find(&self, output: &str) -> Option<View> {
@@ -230,7 +270,7 @@ impl Program {
         match error {
             Raw::NonFinite { guard, value } => RunError::NonFinite { name: self.graph.guards[guard].0.clone(), value },
             Raw::Index { call, fault } => {
-                let node = &self.graph.nodes[self.tags[call][0]];
+                let node = &self.graph.nodes[self.tags[call].nodes[0]];
                 let op = if let Source::Apply(op, _) = &node.source { op.name() } else { "value" };
                 let path = &self.graph.scopes[node.origin.scope as usize];
                 let op = if path.is_empty() { op.to_string() } else { format!("{op} in {path}") };

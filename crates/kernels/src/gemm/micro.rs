@@ -17,7 +17,7 @@ pub(super) const STRIDED: u8 = 2;
 /// Operands of a tile: a (rows, depth) at strides (rsa, csa), b (depth, columns) in rows `ldb` apart, out in rows `ldc`
 /// apart.
 #[derive(Clone, Copy)]
-pub(super) struct Tile<T> {
+pub(crate) struct Tile<T> {
     pub(super) depth: usize,
     pub(super) a: *const T,
     pub(super) rsa: usize,
@@ -83,7 +83,7 @@ pub(super) unsafe fn tile<V: Lanes, const R: usize, const C: usize, const READ: 
 
 /// A strip of the output as wide as one tile.
 #[derive(Clone, Copy)]
-pub(super) struct Panel<T> {
+pub(crate) struct Panel<T> {
     pub(super) rows: usize,
     pub(super) cols: usize,
     /// The operands of its first tile; `rsa` and `csa` do not count when `packed`,
@@ -135,7 +135,7 @@ unsafe fn strip<V: Lanes, const MR: usize, const C: usize, const READ: u8>(p: &P
 }
 
 /// The inner loops for one type and one instruction set.
-pub(super) trait Kernel: Send + Sync + 'static {
+pub(crate) trait Kernel: Send + Sync + 'static {
     /// Type of an element.
     type T: Copy + Default + Send + Sync + 'static;
     /// Most rows of a tile.
@@ -165,7 +165,7 @@ macro_rules! kernel {
     ($(#[$doc:meta])* $name:ident, $t:ty, $v:ty, $transpose:ty,
      $mr:literal x $vectors:literal $(, $features:literal)?) => {
         $(#[$doc])*
-        pub(super) struct $name;
+        pub(crate) struct $name;
 
         impl $name {
             /// # Safety

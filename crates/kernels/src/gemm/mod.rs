@@ -9,6 +9,7 @@
 //! `pack` copies strided operands, `micro` holds the register tiles, written once over the vectors of `lanes`.
 
 mod blocks;
+pub(crate) mod direct;
 mod lanes;
 mod layout;
 mod micro;

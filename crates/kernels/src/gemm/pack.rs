@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 
 /// A part of an operand: `depth` steps along k, `width` rows of a or columns of b, with their strides in elements.
 #[derive(Clone, Copy)]
-pub(super) struct Strided<T> {
+pub(crate) struct Strided<T> {
     pub(super) at: *const T,
     pub(super) depth: usize,
     pub(super) along_k: usize,

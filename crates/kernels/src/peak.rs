@@ -1,0 +1,108 @@
+//! What this machine can do at most: the yardstick of benchmarks.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use crate::isa::Isa;
+
+/// Chains of multiply-adds that run side by side: enough to hide the latency of four cycles on two units.
+const CHAINS: usize = 12;
+/// Lanes of a chain: the widest vector of f32.
+const LANES: usize = 16;
+
+/// Billions of f32 operations per second of one thread: independent fused multiply-adds in registers, counted as two.
+/// The median of `rounds` of some milliseconds.
+pub fn multiply_add(isa: Isa, rounds: usize) -> f64 {
+    let steps = 200_000;
+    let times = (0..rounds.max(1)).map(|_| {
+        let begin = Instant::now();
+        black_box(chains(isa, black_box(steps)));
+        begin.elapsed().as_secs_f64()
+    });
+    let lanes = if isa == Isa::Avx512 { LANES } else { LANES / 2 };
+    (2 * lanes * CHAINS * steps) as f64 / middle(times) / 1e9
+}
+
+/// Billions of bytes per second of one thread over `bytes` in all: a = b + c · x, three streams. The median of `rounds`.
+pub fn triad(isa: Isa, bytes: usize, rounds: usize) -> f64 {
+    let n = (bytes / 12).max(LANES);
+    let (mut a, b, c) = (vec![0f32; n], vec![1f32; n], vec![2f32; n]);
+    let repeats = (64 << 20) / (n * 12) + 1;
+    let times = (0..rounds.max(1)).map(|_| {
+        let begin = Instant::now();
+        for _ in 0..repeats {
+            streams(isa, black_box(&mut a), &b, &c, black_box(3.0));
+        }
+        begin.elapsed().as_secs_f64()
+    });
+    (n * 12 * repeats) as f64 / middle(times) / 1e9
+}
+
+fn middle(times: impl Iterator<Item = f64>) -> f64 {
+    let mut times: Vec<f64> = times.collect();
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+#[inline(always)]
+fn run_chains<const N: usize>(steps: usize) -> f32 {
+    let mut sums = [[0.5f32; N]; CHAINS];
+    let (x, y) = (black_box(0.999_f32), black_box(0.001_f32));
+    for _ in 0..steps {
+        for sum in &mut sums {
+            for lane in sum.iter_mut() {
+                *lane = lane.mul_add(x, y);
+            }
+        }
+    }
+    sums.iter().flatten().sum()
+}
+
+#[inline(always)]
+fn run_streams(a: &mut [f32], b: &[f32], c: &[f32], x: f32) {
+    for ((a, b), c) in a.iter_mut().zip(b).zip(c) {
+        *a = c.mul_add(x, *b);
+    }
+}
+
+macro_rules! paths {
+    ($run:ident($($arg:ident: $ty:ty),*) $(-> $out:ty)?, $narrow:expr, $wide:expr) => {
+        fn $run(isa: Isa, $($arg: $ty),*) $(-> $out)? {
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx2,fma")]
+                unsafe fn avx2($($arg: $ty),*) $(-> $out)? { $narrow }
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
+                unsafe fn avx512($($arg: $ty),*) $(-> $out)? { $wide }
+                match isa {
+                    // SAFETY: the CPU was asked whether it has the instructions.
+                    Isa::Avx2 if isa.supported() => return unsafe { avx2($($arg),*) },
+                    // SAFETY: as above.
+                    Isa::Avx512 if isa.supported() => return unsafe { avx512($($arg),*) },
+                    _ => {}
+                }
+            }
+            let _ = isa;
+            $narrow
+        }
+    };
+}
+
+paths!(chains(steps: usize) -> f32, run_chains::<{ LANES / 2 }>(steps), run_chains::<LANES>(steps));
+paths!(streams(a: &mut [f32], b: &[f32], c: &[f32], x: f32), run_streams(a, b, c, x), run_streams(a, b, c, x));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_computes_and_counts_something() {
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.supported()) {
+            assert!(chains(isa, 10).is_finite());
+            let mut a = [0f32; 5];
+            streams(isa, &mut a, &[1.0; 5], &[2.0; 5], 3.0);
+            assert_eq!(a, [7.0; 5]);
+        }
+        assert!(multiply_add(Isa::best(), 1) > 0.0 && triad(Isa::best(), 4096, 1) > 0.0);
+    }
+}
