@@ -343,6 +343,10 @@ pub trait Op: Debug + Send + Sync + 'static {
     fn cases(&self) -> Vec<Case>;
     /// Its infix or NumPy form.
     fn print(&self, x: &[Expr], types: &[Type]) -> Expr;
+    /// Floating-point operations on inputs of these types, where its kind does not tell; `None`: as its kind.
+    fn flops(&self, _x: &[Type]) -> Option<u64> {
+        None
+    }
     /// Operands that leave the other operand unchanged: (position, value). Mul: `[(0, 1.0), (1, 1.0)]`.
     fn neutral(&self) -> &'static [(usize, f64)] {
         &[]

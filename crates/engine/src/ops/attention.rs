@@ -237,6 +237,14 @@ impl Attention {
     pub(crate) const EXAMPLE: Attention = Attention { heads: 2 };
 }
 
+/// Multiply-adds of one product of all causal pairs, B · T² / 2 · C: two products forward, five backward.
+fn pairs(x: &[Type]) -> u64 {
+    match x.first().map(|x| x.shape) {
+        Some(shape) if shape.rank() == 3 => (shape.count() as u64 / 3).saturating_mul(shape.dims()[1] as u64) / 2,
+        _ => 0,
+    }
+}
+
 impl Op for Attention {
     fn name(&self) -> &'static str {
         "attention"
@@ -279,6 +287,9 @@ impl Op for Attention {
             kinks: "",
             cost: "2 · T² · C FLOPs a text of T tokens; the derivative 5 · T² · C, as it computes p again",
         }
+    }
+    fn flops(&self, x: &[Type]) -> Option<u64> {
+        Some(pairs(x).saturating_mul(4))
     }
     fn cases(&self) -> Vec<Case> {
         shapes().into_iter().map(|(heads, qkv, _)| Case::new(Attention { heads }, vec![(qkv, ANY)])).collect()
@@ -354,6 +365,9 @@ impl Op for AttentionGrad {
             kinks: "",
             cost: "5 · T² · C FLOPs a text of T tokens",
         }
+    }
+    fn flops(&self, x: &[Type]) -> Option<u64> {
+        Some(pairs(x).saturating_mul(10))
     }
     fn cases(&self) -> Vec<Case> {
         let case = |(heads, qkv, y)| Case::new(AttentionGrad { heads }, vec![(qkv, ANY), (y, ANY)]);

@@ -286,6 +286,10 @@ impl Program {
 fn flops(g: &Inner, node: &Node) -> u64 {
     let Source::Apply(op, x) = &node.source else { return 0 };
     let count = node.ty.shape.count() as u64;
+    let types: Vec<_> = x.iter().map(|x| g.nodes[x.index()].ty).collect();
+    if let Some(flops) = op.flops(&types) {
+        return flops;
+    }
     match op.kind() {
         Kind::Contract => {
             let a = g.nodes[x[0].index()].ty.shape;
