@@ -7,6 +7,7 @@
 pub mod isa;
 pub mod math;
 mod memory;
+mod pace;
 pub mod peak;
 pub mod philox;
 mod pool;

@@ -8,7 +8,7 @@
 //! then goes on with the first panic in the caller's thread, and the pool stays usable.
 
 use std::any::Any;
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, TryLockError};
@@ -52,11 +52,9 @@ impl Signal {
         }
     }
 
-    /// Waits until the value is not `old`.
-    fn wait(&self, old: u32, spin: bool) {
-        if !(spin && self.look(old)) {
-            self.wait_long(old, spin);
-        }
+    /// Waits until the value is not `old`; gives how long that took if it was more than a microsecond or so, else 0.
+    fn wait(&self, old: u32, spin: bool) -> Duration {
+        if spin && self.look(old) { Duration::ZERO } else { self.wait_long(old, spin) }
     }
 
     /// Whether the value changes from `old` within a microsecond or so.
@@ -71,14 +69,14 @@ impl Signal {
     }
 
     #[cold]
-    fn wait_long(&self, old: u32, spin: bool) {
+    fn wait_long(&self, old: u32, spin: bool) -> Duration {
         let begin = Instant::now();
         loop {
             let changed = if spin { self.look(old) } else { self.now() != old };
-            if changed {
-                return;
-            }
             let waited = begin.elapsed();
+            if changed {
+                return waited;
+            }
             if waited > PATIENCE {
                 break;
             }
@@ -92,6 +90,7 @@ impl Signal {
             guard = self.wake.wait(guard).unwrap_or_else(|poison| poison.into_inner());
         }
         self.sleepers.fetch_sub(1, Ordering::SeqCst);
+        begin.elapsed()
     }
 }
 
@@ -140,12 +139,18 @@ pub struct Team {
     spin: bool,
     /// None for a worker alone.
     meeting: Option<&'static Meeting>,
+    /// How long this worker waited at barriers so far.
+    waited: Cell<Duration>,
 }
 
 impl Team {
     /// A worker alone.
     pub fn solo() -> Team {
-        Team { worker: 0, workers: 1, spin: false, meeting: None }
+        Team { worker: 0, workers: 1, spin: false, meeting: None, waited: Cell::default() }
+    }
+
+    fn of(meeting: &'static Meeting, worker: usize, workers: usize, spin: bool) -> Team {
+        Team { worker, workers, spin, meeting: Some(meeting), waited: Cell::default() }
     }
 
     /// The worker's number, from 0; 0 is the caller of [`Pool::run`].
@@ -175,7 +180,7 @@ impl Team {
             meeting.arrived.0.store(0, Ordering::Relaxed);
             meeting.opened.step();
         } else {
-            meeting.opened.wait(round, self.spin);
+            self.waited.set(self.waited.get() + meeting.opened.wait(round, self.spin));
             if meeting.broken.load(Ordering::SeqCst) {
                 leave();
             }
@@ -218,7 +223,7 @@ impl Helper {
             // SAFETY: see `Sync`; `start` counted on.
             if let Some(job) = unsafe { *self.job.get() } {
                 spin = job.spin;
-                let team = Team { worker, workers: job.workers, spin, meeting: Some(meeting) };
+                let team = Team::of(meeting, worker, job.workers, spin);
                 meeting.work(job.body, &team);
                 // The last one to leave lets the caller go on; the body is not touched after this.
                 if meeting.running.0.fetch_sub(1, Ordering::AcqRel) == 1 {
@@ -254,18 +259,22 @@ impl Pool {
     ///
     /// There are fewer workers if the system gives no more threads, and only the caller, with [`Team::solo`], while
     /// another run has the pool: the body must do the same whatever [`Team::workers`] says. Allocates only to make
-    /// threads.
+    /// threads. Gives how long the caller waited for the others, not counting waits of a microsecond or so.
     ///
     /// # Panics
     /// With the panic of `body`, once all workers have left it.
-    pub fn run(&self, threads: usize, body: &(dyn Fn(&Team) + Sync)) {
+    pub fn run(&self, threads: usize, body: &(dyn Fn(&Team) + Sync)) -> Duration {
+        let alone = || {
+            body(&Team::solo());
+            Duration::ZERO
+        };
         if threads <= 1 {
-            return body(&Team::solo());
+            return alone();
         }
         let mut helpers = match self.helpers.try_lock() {
             Ok(helpers) => helpers,
             Err(TryLockError::Poisoned(poison)) => poison.into_inner(),
-            Err(TryLockError::WouldBlock) => return body(&Team::solo()),
+            Err(TryLockError::WouldBlock) => return alone(),
         };
         while helpers.len() < threads - 1 {
             let Some(helper) = spawn(helpers.len() + 1, self.meeting) else { break };
@@ -274,17 +283,15 @@ impl Pool {
         let workers = threads.min(helpers.len() + 1);
         if workers == 1 {
             drop(helpers);
-            return body(&Team::solo());
+            return alone();
         }
-        let panic = self.together(&helpers[..workers - 1], body);
+        let outcome = self.together(&helpers[..workers - 1], body);
         drop(helpers);
-        if let Some(panic) = panic {
-            resume_unwind(panic);
-        }
+        outcome.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
-    /// Runs `body` here and on these helpers; gives back the first panic.
-    fn together(&self, helpers: &[&'static Helper], body: &Body<'_>) -> Option<Panic> {
+    /// Runs `body` here and on these helpers; gives how long the caller waited for them, or the first panic.
+    fn together(&self, helpers: &[&'static Helper], body: &Body<'_>) -> Result<Duration, Panic> {
         let (meeting, workers) = (self.meeting, helpers.len() + 1);
         let spin = workers <= self.cores;
         // SAFETY: only the lifetime changes. The helpers use the body before they count themselves out of `running`,
@@ -298,9 +305,11 @@ impl Pool {
             unsafe { *helper.job.get() = Some(Job { body, workers, spin }) };
             helper.start.step();
         }
-        meeting.work(body, &Team { worker: 0, workers, spin, meeting: Some(meeting) });
-        meeting.left.wait(runs, spin);
-        if meeting.broken.swap(false, Ordering::SeqCst) { lock(&meeting.panic).take() } else { None }
+        let team = Team::of(meeting, 0, workers, spin);
+        meeting.work(body, &team);
+        let waited = team.waited.get() + meeting.left.wait(runs, spin);
+        let broken = meeting.broken.swap(false, Ordering::SeqCst);
+        broken.then(|| lock(&meeting.panic).take()).flatten().map_or(Ok(waited), Err)
     }
 }
 

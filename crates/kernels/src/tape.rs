@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use crate::isa::Isa;
 use crate::memory::{Memory, StateRef};
+use crate::pace::Pace;
 use crate::pool::{Pool, Team};
 use crate::routine::Routine;
 use crate::view::{DType, Region, View};
@@ -243,6 +244,7 @@ impl TapeBuilder {
             scratch: Memory::zeroed(scratch * self.threads),
             bases: Bases(vec![std::ptr::null_mut(); self.regions.len()]),
             scratch_each: scratch,
+            pace: Pace::default(),
             threads: if parallel.contains(&true) { self.threads } else { 1 },
             regions: self.regions,
             calls: self.calls,
@@ -259,6 +261,7 @@ pub struct Tape {
     scratch_each: usize,
     bases: Bases,
     threads: usize,
+    pace: Pace,
     regions: Vec<usize>,
     calls: Vec<Call>,
     writes_state: bool,
@@ -344,13 +347,21 @@ impl Tape {
         let scratch = self.scratch.bytes_mut().as_mut_ptr();
         let times = if PROFILE { self.calls.iter().map(|_| AtomicU64::new(0)).collect() } else { Vec::new() };
         let shared = Shared { tape: self, scratch, stop: AtomicBool::new(false), outcome: Mutex::new(None), times };
+        let mut ran = None;
         if self.threads == 1 {
             shared.walk::<PROFILE>(&Team::solo());
         } else {
-            Pool::global().run(self.threads, &|team| shared.walk::<PROFILE>(team));
+            let begin = Instant::now();
+            let threads = if self.pace.alone() { 1 } else { self.threads };
+            let waited = Pool::global().run(threads, &|team| shared.walk::<PROFILE>(team));
+            ran = Some((begin.elapsed(), waited));
         }
         let outcome = shared.outcome.into_inner().unwrap_or_else(|poison| poison.into_inner());
-        (outcome.map_or(Ok(()), Err), shared.times)
+        let times = shared.times;
+        if let Some((took, waited)) = ran {
+            self.pace.ran(took, waited);
+        }
+        (outcome.map_or(Ok(()), Err), times)
     }
 
     /// The arena, to read values after a run.
