@@ -40,7 +40,7 @@ pub struct Momentum {
 /// Adam with decoupled weight decay (Kingma and Ba, 2015; Loshchilov and Hutter, 2019).
 ///
 /// m = β1 m + (1 - β1) g, v = β2 v + (1 - β2) g², then w -= lr · decay · w, then
-/// w -= lr · (m / c1) / (sqrt(v / c2) + eps).
+/// w -= (lr / c1) · m / (sqrt(v) / sqrt(c2) + eps).
 #[derive(Clone, Copy, Debug)]
 pub struct AdamW {
     /// β1, β2.

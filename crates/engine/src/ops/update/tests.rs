@@ -12,7 +12,7 @@ fn steps_print_as_formulas() {
     assert_eq!(text(m.momentum(d, 0.9)), "0.9 * m + d_W");
     assert_eq!(text(m.ema(d, 0.9)), "0.9 * m + (1 - 0.9) * d_W");
     assert_eq!(text(v.ema_square(d, 0.95)), "0.95 * v + (1 - 0.95) * d_W * d_W");
-    let step = "lr * (m / c1) / (sqrt(v / c2) + 1e-8)";
+    let step = "lr / c1 * m / (sqrt(v) * (1 / sqrt(c2)) + 1e-8)";
     assert_eq!(text(w.adamw(m, v, [lr, c1, c2], 1e-8, 0.1)), format!("W * (1 - lr * 0.1) - {step}"));
     assert_eq!(text(w.adamw(m, v, [lr, c1, c2], 1e-8, 0.0)), format!("W - {step}"));
     assert_eq!(text(lr.clip_scale(1.0)), "minimum(1, 1 / (lr + 1e-6))");
@@ -47,7 +47,7 @@ fn the_first_step_of_adamw() {
     for g in [-3.0, 0.01, 2.0] {
         let m = Ema::map(&[0.9, 0.0, 0.0, 0.0], [0.0, g]);
         let v = EmaSquare::map(&[0.95, 0.0, 0.0, 0.0], [0.0, g]);
-        let y = AdamW::map(&[1e-8, 0.1, 0.0, 0.0], [1.0, m, v, 0.1, 1.0 - 0.9, 1.0 - 0.95]);
+        let y = AdamW::map(&[1e-8, 0.1, 0.0, 0.0], [1.0, m, v, 0.1, 0.1 / (1.0 - 0.9), (1.0 - 0.95_f64).powf(-0.5)]);
         assert!((y - (0.99 - 0.1 * f64::signum(g))).abs() < 1e-6);
     }
 }
