@@ -122,10 +122,9 @@ impl Training {
     pub fn feed(&self, batch: &mut Batch) {
         let types: Vec<(String, geartrain_engine::Type)> = batch.inputs().map(|(n, ty)| (n.to_string(), ty)).collect();
         for (name, (shape, data)) in [("x", (self.x)()), ("y", (self.y)())] {
-            let values = Tensor::new(shape, data).map(|tensor| tensor.to_f64()).unwrap_or_default();
             let ty = types.iter().find(|(known, _)| known == name).map(|(_, ty)| *ty);
-            if let Some(tensor) = ty.and_then(|ty| Tensor::from_f64(ty.dtype, ty.shape, &values)) {
-                let _ = batch.set(name, &tensor);
+            if let (Some(tensor), Some(ty)) = (Tensor::new(shape, data), ty) {
+                let _ = batch.set(name, &tensor.cast(ty.dtype));
             }
         }
     }
@@ -137,10 +136,10 @@ impl Training {
     pub fn state(&self, g: &Graph) -> Result<State, GraphError> {
         let mut state = State::new(g, 0)?;
         for (seed, (_, name, start)) in (1..).zip((self.parameters)()) {
-            let Some(ty) = state.get(&name).map(|tensor| tensor.ty()) else { continue };
-            let values: Vec<f64> = start.values(seed, ty.shape.count()).into_iter().map(f64::from).collect();
-            if let Some(tensor) = Tensor::from_f64(ty.dtype, ty.shape, &values) {
-                let _ = state.set(&name, &tensor);
+            let Some(ty) = state.entries().iter().find(|entry| entry.name == name).map(|entry| entry.ty) else { continue };
+            let values = Data::F32(start.values(seed, ty.shape.count()));
+            if let Some(tensor) = Tensor::new(ty.shape, values) {
+                let _ = state.set(&name, &tensor.cast(ty.dtype));
             }
         }
         Ok(state)

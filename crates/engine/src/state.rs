@@ -51,18 +51,38 @@ impl Init {
     /// Ones.
     pub const ONES: Init = Init::Constant(1.0);
 
-    fn tensor(&self, name: &str, ty: Type, seed: u64) -> Option<Tensor> {
-        let stream = philox::stream_of(name);
-        let draw = |f: &dyn Fn(u64) -> f64| {
-            let values: Vec<f64> = (0..ty.shape.count() as u64).map(f).collect();
-            Tensor::from_f64(ty.dtype, ty.shape, &values)
-        };
+    /// Writes the values of an entry to its place in memory that holds zeros; false if they have another type.
+    fn write(&self, entry: &Entry, seed: u64, memory: &mut Memory, offset: usize) -> bool {
+        let stream = philox::stream_of(&entry.name);
+        let mut draw = |f: &dyn Fn(u64) -> f64| fill(memory, entry.ty, offset, f);
         match self {
-            Init::Constant(value) => Some(Tensor::full(ty.dtype, ty.shape, *value)),
+            Init::Constant(value) if value.to_bits() == 0 => {}
+            Init::Constant(value) => draw(&|_| *value),
             Init::Normal { std } => draw(&|i| philox::normal(seed, stream, i) * std),
             Init::Uniform { bound } => draw(&|i| (2.0 * philox::uniform(seed, stream, i) - 1.0) * bound),
-            Init::Values(tensor) => (tensor.ty() == ty).then(|| (**tensor).clone()),
+            Init::Values(tensor) if tensor.ty() == entry.ty => copy(memory, offset, tensor),
+            Init::Values(_) => return false,
         }
+        true
+    }
+}
+
+/// Writes `value` of each element, rounded once, without a copy of them all in f64.
+fn fill(memory: &mut Memory, ty: Type, offset: usize, value: &dyn Fn(u64) -> f64) {
+    let n = ty.shape.count();
+    match ty.dtype {
+        DType::F32 => (0..).zip(memory.slice_mut::<f32>(offset, n)).for_each(|(i, x)| *x = value(i) as f32),
+        DType::F64 => (0..).zip(memory.slice_mut::<f64>(offset, n)).for_each(|(i, x)| *x = value(i)),
+        DType::U32 => (0..).zip(memory.slice_mut::<u32>(offset, n)).for_each(|(i, x)| *x = value(i) as u32),
+    }
+}
+
+fn copy(memory: &mut Memory, offset: usize, from: &Tensor) {
+    let n = from.shape().count();
+    match from.data() {
+        Data::F32(v) => memory.slice_mut(offset, n).copy_from_slice(v),
+        Data::F64(v) => memory.slice_mut(offset, n).copy_from_slice(v),
+        Data::U32(v) => memory.slice_mut(offset, n).copy_from_slice(v),
     }
 }
 
@@ -150,14 +170,10 @@ impl State {
         graph.check()?;
         let entries = graph.with(|g| g.entries.clone());
         let mut state = State::layout(entries);
-        for i in 0..state.entries.len() {
-            let entry = state.entries[i].clone();
-            match entry.init.tensor(&entry.name, entry.ty, seed) {
-                Some(tensor) => state.write(i, &tensor),
-                None => {
-                    let rule = crate::Rule::new(format!("initial value of `{}` has another type", entry.name));
-                    graph.fail("state", rule, vec![entry.ty]);
-                }
+        for (entry, place) in state.entries.iter().zip(&state.places) {
+            if !entry.init.write(entry, seed, &mut state.regions[place.region], place.offset) {
+                let rule = crate::Rule::new(format!("initial value of `{}` has another type", entry.name));
+                graph.fail("state", rule, vec![entry.ty]);
             }
         }
         graph.check()?;
@@ -217,7 +233,8 @@ impl State {
         if expected != found {
             return Err(StateError::Type { name: name.to_string(), expected, found: found.to_string() });
         }
-        self.write(i, value);
+        let Place { region, offset } = self.places[i];
+        copy(&mut self.regions[region], offset, value);
         Ok(())
     }
 
@@ -229,16 +246,6 @@ impl State {
     /// Bytes of all regions.
     pub fn bytes(&self) -> usize {
         self.regions.iter().map(Memory::len).sum()
-    }
-
-    fn write(&mut self, i: usize, value: &Tensor) {
-        let (n, Place { region, offset }) = (value.shape().count(), self.places[i]);
-        let memory = &mut self.regions[region];
-        match value.data() {
-            Data::F32(v) => memory.slice_mut(offset, n).copy_from_slice(v),
-            Data::F64(v) => memory.slice_mut(offset, n).copy_from_slice(v),
-            Data::U32(v) => memory.slice_mut(offset, n).copy_from_slice(v),
-        }
     }
 
     pub(crate) fn place(&self, name: &str) -> Option<(Place, &Entry)> {

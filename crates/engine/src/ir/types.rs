@@ -61,12 +61,7 @@ impl Tensor {
 
     /// A tensor of `dtype` from numbers given in f64, rounded once. `None` when their count is not the shape's.
     pub fn from_f64(dtype: DType, shape: impl Into<Shape>, values: &[f64]) -> Option<Tensor> {
-        let data = match dtype {
-            DType::F32 => Data::F32(values.iter().map(|v| *v as f32).collect()),
-            DType::F64 => Data::F64(values.to_vec()),
-            DType::U32 => Data::U32(values.iter().map(|v| *v as u32).collect()),
-        };
-        Tensor::new(shape, data)
+        Tensor::new(shape, Data::F64(values.to_vec())).map(|tensor| tensor.cast(dtype))
     }
 
     /// A single number.
@@ -112,6 +107,20 @@ impl Tensor {
             Data::F64(v) => v.clone(),
             Data::U32(v) => v.iter().map(|x| f64::from(*x)).collect(),
         }
+    }
+
+    /// The same numbers as `dtype`, rounded once; untouched if they have it already.
+    pub fn cast(self, dtype: DType) -> Tensor {
+        let values = match (dtype, &self.data) {
+            (DType::F32, Data::F32(_)) | (DType::F64, Data::F64(_)) | (DType::U32, Data::U32(_)) => return self,
+            _ => self.to_f64(),
+        };
+        let data = match dtype {
+            DType::F32 => Data::F32(values.iter().map(|v| *v as f32).collect()),
+            DType::F64 => Data::F64(values),
+            DType::U32 => Data::U32(values.iter().map(|v| *v as u32).collect()),
+        };
+        Tensor { shape: self.shape, data }
     }
 
     /// Its numbers as little-endian bytes.
