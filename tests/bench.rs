@@ -23,6 +23,14 @@ fn a_workload_is_one_object() {
 }
 
 #[test]
+fn several_workloads_are_a_row_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let all = rows(&run(folder.path(), "bench xor W2 --seconds 0.05 --json").good());
+    let names: Vec<&str> = all.iter().filter_map(|row| row["workload"].as_str()).collect();
+    assert_eq!(names, ["xor", "tokens"]);
+}
+
+#[test]
 fn a_profile_is_a_row_a_call_and_adds_up() {
     let folder = tempfile::tempdir().unwrap();
     let calls = rows(&run(folder.path(), "bench profile tokens --seconds 0.05 --json").good());
@@ -39,9 +47,10 @@ fn what_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     for (args, what) in [
         ("bench nothing", "there is no workload `nothing`"),
-        ("bench profile", "wants a workload"),
+        ("bench profile", "wants one workload"),
+        ("bench profile xor tokens", "wants one workload"),
+        ("bench xor kernels", "there is no workload `kernels`"),
         ("bench profile nothing", "there is no workload `nothing`"),
-        ("bench xor tokens", "unexpected `tokens`"),
         ("bench xor --threads 0", "--threads must be at least 1"),
         ("bench xor --seconds nan", "--seconds must be a number above 0"),
         ("bench xor --seconds 0", "--seconds must be a number above 0"),
@@ -57,7 +66,13 @@ fn what_is_refused() {
 #[test]
 fn a_framework_that_is_not_there_is_a_failure_that_says_so() {
     let folder = tempfile::tempdir().unwrap();
-    let done = run(folder.path(), "bench xor --seconds 0.05 --against torch --peers nowhere --json");
-    assert_eq!((done.code, done.out.as_str()), (Some(1), ""), "{}", done.err);
-    assert!(done.err.contains("xor: no script nowhere/bench_torch.py"), "{}", done.err);
+    for (peer, what) in [("torch", "no script nowhere/python/bench_torch.py"), ("burn", "no package nowhere/rust/burn")]
+    {
+        let done = run(folder.path(), &format!("bench xor --seconds 0.05 --against {peer} --peers nowhere --json"));
+        let (code, text) = done.refused();
+        assert!(code == Some(1) && text.contains(&format!("xor: {what}")), "{text}");
+    }
+    let (code, text) =
+        run(folder.path(), "bench xor --seconds 0.05 --against numpy --python ./nothing --json").refused();
+    assert!(code == Some(1) && text.contains("xor: no script"), "{text}");
 }

@@ -38,6 +38,15 @@ fn trained() -> TempDir {
 }
 
 #[test]
+fn a_model_larger_than_the_machine() {
+    let dir = folder();
+    let start = "the model cannot be built: state: the state takes ";
+    fails_in_form(dir.path(), "train --set model.width=100000 --set model.heads=1000", 2, start);
+    let start = "the model cannot be built: state: `transformer.h.0.attn.c_attn.weight` has too many elements: f32";
+    fails_in_form(dir.path(), "train --set model.width=1000000 --set model.heads=1000", 2, start);
+}
+
+#[test]
 fn unknown_flags_and_commands() {
     let dir = folder();
     fails_in_form(dir.path(), "train --stesp 5", 2, "unexpected argument '--stesp' found");

@@ -136,7 +136,9 @@ impl Training {
     pub fn state(&self, g: &Graph) -> Result<State, GraphError> {
         let mut state = State::new(g, 0)?;
         for (seed, (_, name, start)) in (1..).zip((self.parameters)()) {
-            let Some(ty) = state.entries().iter().find(|entry| entry.name == name).map(|entry| entry.ty) else { continue };
+            let Some(ty) = state.entries().iter().find(|entry| entry.name == name).map(|entry| entry.ty) else {
+                continue;
+            };
             let values = Data::F32(start.values(seed, ty.shape.count()));
             if let Some(tensor) = Tensor::new(ty.shape, values) {
                 let _ = state.set(&name, &tensor.cast(ty.dtype));

@@ -30,6 +30,8 @@ impl Graph {
         }
         let one = self.with_role(Role::VjpOf { node: loss.id(), operand: 0 }, || loss.full(1.0));
         let (cts, mut errors) = reverse(self, loss, one, wrt, 0);
+        // What a rule could not build comes first: it is why nothing arrives elsewhere.
+        self.check()?;
         for (value, ct) in wrt.iter().zip(&cts) {
             if ct.is_none() && errors.is_empty() {
                 let name = self.node(value.id()).name.unwrap_or_else(|| format!("{value:?}"));
@@ -39,7 +41,6 @@ impl Graph {
             }
         }
         GraphError::check(errors)?;
-        self.check()?;
         Ok(cts.into_iter().flatten().collect())
     }
 }

@@ -26,6 +26,7 @@ pub mod autodiff;
 pub mod check;
 pub mod compile;
 pub mod ir;
+mod limit;
 pub mod listing;
 pub mod ops;
 pub mod run;

@@ -9,6 +9,7 @@ use geartrain_kernels::{Memory, philox};
 use crate::ir::error::GraphError;
 use crate::ir::graph::Graph;
 use crate::ir::types::{DType, Data, Tensor, Type};
+use crate::limit;
 
 /// What an entry is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -165,10 +166,15 @@ impl State {
     /// The entries that a graph declares, with initial values drawn from `seed`.
     ///
     /// # Errors
-    /// All errors of the graph; an initial value of another type than its entry.
+    /// All errors of the graph; an initial value of another type than its entry; more bytes than this machine has.
     pub fn new(graph: &Graph, seed: u64) -> Result<State, GraphError> {
         graph.check()?;
         let entries = graph.with(|g| g.entries.clone());
+        let bytes = entries.iter().map(|e| (e.ty.shape.count() * e.ty.dtype.size()) as u128).sum();
+        if let Some(rule) = limit::refusal("the state", bytes) {
+            graph.fail("state", rule, vec![]);
+            graph.check()?;
+        }
         let mut state = State::layout(entries);
         for (entry, place) in state.entries.iter().zip(&state.places) {
             if !entry.init.write(entry, seed, &mut state.regions[place.region], place.offset) {

@@ -18,16 +18,47 @@ impl Peer {
             Peer::Torch => "torch",
             Peer::Jax => "jax",
             Peer::Numpy => "numpy",
+            Peer::Burn => "burn",
+            Peer::Candle => "candle",
         }
     }
 
-    /// What its script takes besides the workload.
-    fn variant(self) -> &'static [&'static str] {
-        match self {
+    /// What prints the times of a workload as a JSON row.
+    fn command(self, args: &BenchArgs, workload: &Workload, threads: usize) -> Result<Command, String> {
+        let variant: &[&str] = match self {
             Peer::Torch => &["--variant", "fused"],
             Peer::Jax => &["--variant", "jit"],
             Peer::Numpy => &[],
+            Peer::Burn | Peer::Candle => return self.cargo(args, workload, threads),
+        };
+        let script = args.peers.join(format!("python/bench_{}.py", self.name()));
+        if !script.is_file() {
+            return Err(format!("no script {}", script.display()));
         }
+        let (key, gelu) = match workload.key.split_once(':') {
+            Some((key, gelu)) => (key, Some(gelu)),
+            None => (workload.key, None),
+        };
+        let mut command = Command::new(&args.python);
+        command.arg(script).args(["--workload", key, "--threads", &threads.to_string()]).args(variant);
+        command.args(["--task", "bench", "--budget", &args.seconds.to_string()]);
+        if let Some(gelu) = gelu {
+            command.args(["--gelu", gelu]);
+        }
+        Ok(command)
+    }
+
+    /// Frameworks in Rust are built first, which takes minutes the first time.
+    fn cargo(self, args: &BenchArgs, workload: &Workload, threads: usize) -> Result<Command, String> {
+        let manifest = args.peers.join(format!("rust/{}/Cargo.toml", self.name()));
+        if !manifest.is_file() {
+            return Err(format!("no package {}", manifest.display()));
+        }
+        let mut command = Command::new("cargo");
+        command.args(["run", "--release", "--quiet", "--manifest-path"]).arg(manifest);
+        command.args(["--", workload.key, &args.seconds.to_string()]);
+        command.env("RAYON_NUM_THREADS", threads.to_string());
+        Ok(command)
     }
 }
 
@@ -96,21 +127,8 @@ pub fn against(args: &BenchArgs, peer: Peer, chosen: &[&'static Workload]) -> Ou
 
 /// Seconds of the other framework's median step.
 fn run(args: &BenchArgs, peer: Peer, workload: &Workload, threads: usize) -> Result<f64, String> {
-    let script = args.peers.join(format!("bench_{}.py", peer.name()));
-    if !script.is_file() {
-        return Err(format!("no script {}", script.display()));
-    }
-    let (key, gelu) = match workload.key.split_once(':') {
-        Some((key, gelu)) => (key, Some(gelu)),
-        None => (workload.key, None),
-    };
-    let mut command = Command::new(&args.python);
-    command.arg(script).args(["--workload", key, "--threads", &threads.to_string()]).args(peer.variant());
-    command.args(["--task", "bench", "--budget", &args.seconds.to_string()]);
-    if let Some(gelu) = gelu {
-        command.args(["--gelu", gelu]);
-    }
-    let done = command.output().map_err(|e| format!("cannot run {}: {e}", args.python.display()))?;
+    let mut command = peer.command(args, workload, threads)?;
+    let done = command.output().map_err(|e| format!("cannot run {}: {e}", command.get_program().display()))?;
     let text = String::from_utf8_lossy(&done.stdout);
     let row = text.lines().rev().find_map(|line| serde_json::from_str::<Value>(line).ok());
     match row.as_ref().and_then(|row| row["median_us"].as_f64()) {

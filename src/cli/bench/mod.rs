@@ -18,8 +18,8 @@ use measure::{Times, measure};
 /// What `bench` takes.
 #[derive(Args)]
 pub struct BenchArgs {
-    /// A workload; `kernels`; or `profile` and a workload; left out: all workloads
-    #[arg(value_name = "WHAT", num_args = 0..=2)]
+    /// Workloads; `kernels`; or `profile` and a workload; left out: all workloads
+    #[arg(value_name = "WHAT", num_args = 0..)]
     what: Vec<String>,
     /// Worker threads: 1, 2, ...; left out: one a core
     #[arg(long, value_name = "N")]
@@ -33,8 +33,8 @@ pub struct BenchArgs {
     /// Turns with --against: ours, theirs, ours, theirs, ...
     #[arg(long, value_name = "N", default_value_t = 3)]
     turns: usize,
-    /// The folder with the other frameworks' scripts
-    #[arg(long, value_name = "DIR", default_value = "tools/peers/python")]
+    /// The folder with what runs the other frameworks
+    #[arg(long, value_name = "DIR", default_value = "tools/peers")]
     peers: std::path::PathBuf,
     /// The Python that has the other framework
     #[arg(long, value_name = "PATH", default_value = "python3")]
@@ -53,6 +53,10 @@ pub enum Peer {
     Jax,
     /// NumPy, forward and backward by hand
     Numpy,
+    /// burn on its flex backend; cargo builds it first, which takes minutes
+    Burn,
+    /// candle; cargo builds it first, which takes minutes
+    Candle,
 }
 
 /// The learning rate of networks under AdamW while they are timed: the work is the same, and many steps on one batch
@@ -72,9 +76,8 @@ pub fn bench(args: &BenchArgs) -> Outcome {
         [] => all(args, workloads::WORKLOADS.iter().collect()),
         ["kernels"] => kernels::kernels(args),
         ["profile", name] => profile::profile(find(name)?, args),
-        ["profile"] => Err(Error::usage("`bench profile` wants a workload").hint(names()).into()),
-        [name] => all(args, vec![find(name)?]),
-        [_, more, ..] => Err(Error::usage(format!("unexpected `{more}`")).hint(names()).into()),
+        ["profile", ..] => Err(Error::usage("`bench profile` wants one workload").hint(names()).into()),
+        names => all(args, names.iter().map(|name| find(name)).collect::<Result<_, _>>()?),
     }
 }
 

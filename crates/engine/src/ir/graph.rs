@@ -60,6 +60,11 @@ impl Node {
     }
 }
 
+/// The rule that a type broke which no machine can hold.
+fn too_large(name: &str, ty: &Type) -> Rule {
+    Rule::new(format!("`{name}` has too many elements: {ty}")).hint("no value may have more than 2^40 of them")
+}
+
 /// An input of the batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Input {
@@ -133,6 +138,9 @@ impl Graph {
             let id = self.with(|g| g.nodes.iter().position(|n| matches!(n.source, Source::Input(k) if k == i)));
             return self.var(NodeId(id.unwrap_or(0) as u32));
         }
+        if Shape::checked(ty.shape.dims()).is_none() {
+            return self.fail("input", too_large(name, &ty), vec![]);
+        }
         let i = self.with(|g| g.inputs.len());
         self.inner.borrow_mut().inputs.push(Input { name: name.to_string(), ty });
         self.push(Source::Input(i), ty).named(name)
@@ -162,6 +170,9 @@ impl Graph {
             }
             let id = self.with(|g| g.nodes.iter().position(|n| matches!(n.source, Source::State(k) if k == i)));
             return self.var(NodeId(id.unwrap_or(0) as u32));
+        }
+        if Shape::checked(entry.ty.shape.dims()).is_none() {
+            return self.fail("state", too_large(&entry.name, &entry.ty), vec![]);
         }
         let (i, ty, name) = (self.with(|g| g.entries.len()), entry.ty, entry.name.clone());
         self.inner.borrow_mut().entries.push(entry);

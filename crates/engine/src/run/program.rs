@@ -7,6 +7,7 @@ use crate::ir::error::{GraphError, OpError, Rule};
 use crate::ir::graph::{Graph, Inner, Node, NodeId, Source};
 use crate::ir::op::Kind;
 use crate::ir::types::{DType, Data, Shape, Tensor};
+use crate::limit;
 use crate::ops::layout::each_index;
 use crate::run::batch::Batch;
 use crate::state::State;
@@ -97,7 +98,7 @@ impl Program {
     /// Compiles what the outputs, guards and updates of a graph need.
     ///
     /// # Errors
-    /// All errors of the graph; an entry that `state` does not have.
+    /// All errors of the graph; an entry that `state` does not have; more bytes than this machine has.
     pub fn compile(graph: &Graph, state: &State, options: Options) -> Result<Program, GraphError> {
         Program::compile_with(graph, state, options, compile::PASSES)
     }
@@ -114,12 +115,12 @@ impl Program {
 
     /// Plans and lowers a graph as it stands.
     pub(crate) fn build(graph: &Inner, state: &State, options: Options) -> Result<Program, GraphError> {
-        let wrong = |op: &str, what: String| {
+        let refuse = |op: &str, rule: Rule| {
             let location = std::panic::Location::caller();
-            let error =
-                OpError { op: op.to_string(), rule: Rule::new(what), inputs: vec![], path: String::new(), location };
+            let error = OpError { op: op.to_string(), rule, inputs: vec![], path: String::new(), location };
             GraphError::check(vec![error])
         };
+        let wrong = |op: &str, what: String| refuse(op, Rule::new(what));
         for entry in &graph.entries {
             match state.place(&entry.name) {
                 None => wrong("state", format!("the state has no entry `{}`", entry.name))?,
@@ -138,6 +139,9 @@ impl Program {
         let before = fuse::schedule(&g, &values, &early);
         let after = fuse::schedule(&g, &values, &rest);
         let plan = plan::plan(&g, &values, before, after, state);
+        if let Some(rule) = limit::refusal("the step with its state", plan.arena as u128 + state.bytes() as u128) {
+            refuse("compile", rule)?;
+        }
         let lowered = lower::lower(&g, &values, &plan, state, options);
         let (tape, tags) = match lowered {
             Ok(lowered) => lowered,
