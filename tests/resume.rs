@@ -288,3 +288,23 @@ fn changed_files_are_refused() {
     run(dir.path(), "resume a --json --data moved.txt --until 7").good();
     assert_eq!(checkpoints(&dir.path().join("a")), [5, 7]);
 }
+
+#[test]
+fn products_in_bfloat16_have_numbers_of_their_own() {
+    let (args, straight) = names();
+    let dir = folder();
+    run(dir.path(), &format!("train --json --out b --until 100 {args} --set train.precision=bf16")).good();
+    run(dir.path(), "resume b --json").good();
+    let b = dir.path().join("b");
+    run(dir.path(), &format!("train --json --out c {args} --set train.precision=bf16 --threads 1")).good();
+    let last = checkpoint(&b, 200);
+    assert!(last == checkpoint(&dir.path().join("c"), 200), "stopped or not, on any number of threads");
+    // The header of a checkpoint names its numbers.
+    let version = format!("\"numerics_version\":\"{}-bf16\"", geartrain::engine::NUMERICS_VERSION);
+    let header = String::from_utf8_lossy(&last[..last.len().min(8192)]).into_owned();
+    assert!(header.contains(&version), "{header}");
+    // The loss of f32, nearly.
+    let loss = |told: &[Value]| told.iter().rev().find_map(|line| line["val_loss"].as_f64()).unwrap();
+    let (ours, full) = (loss(&metrics(&b)), loss(&straight.metrics));
+    assert!(ours != full && (ours - full).abs() < 0.02, "{ours} {full}");
+}

@@ -11,7 +11,7 @@ mod parse;
 use std::fmt::Write as _;
 use std::path::Path;
 
-pub use choices::{Activation, Choice, Decay, ModelKind, OptimizerKind, Order, ScheduleKind, TokenizerKind};
+pub use choices::{Activation, Choice, Decay, ModelKind, OptimizerKind, Order, Precision, ScheduleKind, TokenizerKind};
 pub use keys::{KEYS, Key, KeyType, Range, keys_help};
 
 use crate::error::{Error, Result};
@@ -123,6 +123,8 @@ pub struct TrainConfig {
     pub save_every: u64,
     /// Newest checkpoints kept beside the best one; 0 is all.
     pub keep: usize,
+    /// What matrix products multiply.
+    pub precision: Precision,
     /// Seed of the initial weights, the data order and dropout.
     pub seed: u64,
     /// Threads; 0 is one a core. They never change a result.

@@ -1,10 +1,12 @@
 //! From a configuration to graphs: one that trains, one that evaluates, one that writes.
 
-use geartrain_engine::{DType, Graph, GraphError, Options, Program, State};
+use geartrain_engine::compile::bf16::ROUND_PRODUCTS;
+use geartrain_engine::compile::{PASSES, Pass};
+use geartrain_engine::{DType, Graph, GraphError, NUMERICS_VERSION, Options, Program, State};
 use geartrain_nn::optim::{self, AdamW, Momentum, Optimizer, Sgd};
 use geartrain_nn::{Dropout, Gpt2};
 
-use crate::config::{Activation, Config, Decay, ModelKind, OptimizerKind};
+use crate::config::{Activation, Config, Decay, ModelKind, OptimizerKind, Precision};
 use crate::error::{Error, Result};
 
 /// Rows of one evaluation batch.
@@ -94,7 +96,17 @@ pub fn writing_graph(config: &Config, vocab: usize, dtype: DType) -> Graph {
 pub fn compile(graph: &Graph, state: &State, config: &Config) -> Result<Program> {
     let options = Options::default();
     let threads = if config.train.threads == 0 { options.threads } else { config.train.threads };
-    Program::compile(graph, state, Options { threads, ..options }).map_err(model_error)
+    let first = (config.train.precision == Precision::Bf16).then_some(ROUND_PRODUCTS);
+    let passes: Vec<Pass> = first.into_iter().chain(PASSES.iter().copied()).collect();
+    Program::compile_with(graph, state, Options { threads, ..options }, &passes).map_err(model_error)
+}
+
+/// The version of the numbers that training with this configuration gives.
+pub fn numerics_version(config: &Config) -> String {
+    match config.train.precision {
+        Precision::F32 => NUMERICS_VERSION.to_string(),
+        Precision::Bf16 => format!("{NUMERICS_VERSION}-bf16"),
+    }
 }
 
 /// A graph that cannot be built: the model's configuration does not fit together.

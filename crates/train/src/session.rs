@@ -199,7 +199,7 @@ impl Session {
             config: config.for_checkpoint(),
             data_hash: corpus.hash.clone(),
             tokenizer_hash: corpus.tokenizer.hash(),
-            numerics_version: geartrain_engine::NUMERICS_VERSION.to_string(),
+            numerics_version: model::numerics_version(config),
             best: self.best,
         };
         self.folder.save(self.trainer.state(), &meta)?;
@@ -292,8 +292,8 @@ fn check_same(config: &Config, corpus: &Corpus, loaded: &Loaded) -> Result<()> {
         return Err(Error::usage("config.toml has changed since the run started")
             .hint("put the old file back; a run is finished as it was planned"));
     }
-    if meta.numerics_version != geartrain_engine::NUMERICS_VERSION {
-        let ours = geartrain_engine::NUMERICS_VERSION;
+    let ours = model::numerics_version(config);
+    if meta.numerics_version != ours {
         let theirs = &meta.numerics_version;
         return Err(Error::usage(format!(
             "the run's numbers are of version {theirs}, this program's of version {ours}"

@@ -7,6 +7,7 @@
 //! 5. [`lower`]: calls on a checked tape.
 
 pub mod arena;
+pub mod bf16;
 pub mod fold;
 pub mod fuse;
 pub mod join;
@@ -19,7 +20,8 @@ pub mod verify;
 use crate::ir::error::{GraphError, OpError, Rule};
 use crate::ir::graph::{Graph, Inner};
 
-/// A rewrite of the graph that keeps the bits of every value.
+/// A rewrite of the graph.
+#[derive(Clone, Copy)]
 pub struct Pass {
     /// Its name, as listings print it.
     pub name: &'static str,
@@ -27,7 +29,7 @@ pub struct Pass {
     pub run: fn(&Inner) -> Inner,
 }
 
-/// The passes, in order. Transposes, slices and broadcasts need none: they become strides of the calls that read them.
+/// The passes, in order. They keep the bits of every value but those of sums over time. Transposes, slices and broadcasts need none: they become strides of the calls that read them.
 pub static PASSES: &[Pass] = &[
     Pass { name: "dead code", run: simplify::dead_code },
     Pass { name: "algebra", run: simplify::algebra },

@@ -12,6 +12,7 @@ pub mod norm;
 pub mod pointwise;
 pub mod random;
 pub mod reduce;
+pub mod round;
 pub mod select;
 pub mod softmax;
 pub mod unary;
@@ -65,6 +66,7 @@ pub static OPS: &[&dyn Op] = &[
     &norm::NormalizeGrad::EXAMPLE,
     &norm::GlobalNorm,
     &random::DropoutMask::EXAMPLE,
+    &round::RoundBf16,
     &update::Sgd,
     &update::Momentum::EXAMPLE,
     &update::Ema::EXAMPLE,

@@ -107,6 +107,16 @@ choices! {
 }
 
 choices! {
+    /// `train.precision`: what matrix products multiply. Weights, sums and everything else are f32.
+    Precision {
+        /// f32.
+        F32 = "f32",
+        /// f32 rounded to bfloat16.
+        Bf16 = "bf16",
+    }
+}
+
+choices! {
     /// `schedule.kind`: the learning rate after the warm-up.
     ScheduleKind {
         /// Stays as it is.

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::choices::{Activation, Choice, Decay, ModelKind, OptimizerKind, Order, ScheduleKind, TokenizerKind};
+use super::choices::{
+    Activation, Choice, Decay, ModelKind, OptimizerKind, Order, Precision, ScheduleKind, TokenizerKind,
+};
 use super::{Config, DataKind};
 
 /// The largest whole number of a size: the engine indexes with 32 bits.
@@ -203,6 +205,8 @@ pub const KEYS: &[Key] = &[
         "How many steps lie between checkpoints; 0 for one at the end."),
     key("train.keep", size(0), "3", |c| Slot::Size(&mut c.train.keep),
         "How many of the newest checkpoints are kept beside the best one; 0 for all."),
+    key("train.precision", KeyType::Choice(Precision::NAMES), "f32", |c| Slot::Choice(&mut c.train.precision),
+        "What matrix products multiply: f32, or numbers rounded to bfloat16, which is no faster on most CPUs."),
     key("train.seed", whole(0), "1337", |c| Slot::Whole(&mut c.train.seed),
         "Decides the initial weights, the data order and dropout.").flag("--seed"),
     key("train.threads", size(0), "0", |c| Slot::Size(&mut c.train.threads),
@@ -217,7 +221,6 @@ pub(super) const PLANNED_KEYS: &[(&str, &str)] = &[
     ("model.hidden", "the feed-forward part of gpt2 is 4 times its width; leave the key out"),
     ("train.grad_shards", "leave the key out; train.batch is computed in one piece"),
     ("train.patience", "leave the key out; the best checkpoint is kept in any case"),
-    ("train.precision", "leave the key out; training is in f32"),
     ("train.ema", "leave the key out"),
     ("optimizer.ema", "leave the key out"),
 ];

@@ -71,6 +71,7 @@ batch = 12
 eval_every = 500
 save_every = 500
 keep = 3
+precision = "f32"
 seed = 1337
 threads = 0
 "#
