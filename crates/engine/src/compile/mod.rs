@@ -14,6 +14,7 @@ pub mod join;
 pub mod layout;
 pub mod lower;
 pub mod plan;
+pub mod recompute;
 pub mod simplify;
 pub mod verify;
 
@@ -37,6 +38,7 @@ pub static PASSES: &[Pass] = &[
     Pass { name: "constants", run: fold::constants },
     Pass { name: "slices of padded values", run: join::slices_of_padded },
     Pass { name: "sums over time", run: join::sums },
+    Pass { name: "residuals", run: recompute::residuals },
     Pass { name: "dead code again", run: simplify::dead_code },
 ];
 
