@@ -57,7 +57,7 @@ fn exp_parts(x: f32) -> (f32, i32) {
 pub(super) fn round_bf16(x: f32) -> f32 {
     let bits = x.to_bits();
     let rounded = f32::from_bits(bits.wrapping_add(0x7fff + (bits >> 16 & 1)) & 0xffff_0000);
-    if x != x { x } else { rounded }
+    if x.is_nan() { x } else { rounded }
 }
 
 /// exp. Outside of -104..89 the result is 0 or infinity, whatever the argument. The power of two comes in two halves:
