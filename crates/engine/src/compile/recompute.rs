@@ -81,10 +81,9 @@ impl Readers<'_> {
         let mut groups: HashMap<NodeId, Vec<NodeId>> = HashMap::new();
         for (i, node) in self.g.nodes.iter().enumerate() {
             let id = NodeId(i as u32);
-            if self.late[i] && !is_late(node) && self.is_open(id) && bytes(node) >= WORTH {
-                if let Some(source) = self.source(id) {
-                    groups.entry(source).or_default().push(id);
-                }
+            let worth = self.late[i] && !is_late(node) && self.is_open(id) && bytes(node) >= WORTH;
+            if let Some(source) = worth.then(|| self.source(id)).flatten() {
+                groups.entry(source).or_default().push(id);
             }
         }
         groups.retain(|source, values| {
