@@ -4,6 +4,7 @@
 
 use super::lanes::{Lanes, Plain};
 use super::pack;
+use super::row::{self, Row};
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{__m256, __m256d, __m512, __m512d};
 
@@ -159,6 +160,11 @@ pub(crate) trait Kernel: Send + Sync + 'static {
     /// # Safety
     /// As there.
     unsafe fn pack_b(to: *mut Self::T, from: pack::Strided<Self::T>);
+    /// [`row::row`].
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn row(r: &Row<Self::T>);
 }
 
 macro_rules! kernel {
@@ -190,6 +196,14 @@ macro_rules! kernel {
             unsafe fn columns(to: *mut $t, from: pack::Strided<$t>) {
                 // SAFETY: the caller's promise.
                 unsafe { pack::b::<$v, $transpose, $vectors>(to, from) }
+            }
+
+            /// # Safety
+            /// As [`row::row`].
+            $(#[target_feature(enable = $features)])?
+            unsafe fn single(r: &Row<$t>) {
+                // SAFETY: the caller's promise.
+                unsafe { row::row::<$v>(r) }
             }
         }
 
@@ -225,6 +239,12 @@ macro_rules! kernel {
             unsafe fn pack_b(to: *mut $t, from: pack::Strided<$t>) {
                 // SAFETY: the caller's promise.
                 unsafe { Self::columns(to, from) }
+            }
+
+            #[inline(always)]
+            unsafe fn row(r: &Row<$t>) {
+                // SAFETY: the caller's promise.
+                unsafe { Self::single(r) }
             }
         }
     };

@@ -5,8 +5,9 @@
 //! copies decide only where and when an element is computed, so they cannot change its bits. Nothing is skipped: 0
 //! times infinity is NaN here too.
 //!
-//! `layout` simplifies a call, `small` computes tiny products on the spot, `blocks` cuts the others into panels,
-//! `pack` copies strided operands, `micro` holds the register tiles, written once over the vectors of `lanes`.
+//! `layout` simplifies a call, `small` computes tiny products on the spot, `row` those with a single row,
+//! `blocks` cuts the others into panels, `pack` copies strided operands, `micro` holds the register tiles, written once
+//! over the vectors of `lanes`.
 
 mod blocks;
 pub(crate) mod direct;
@@ -14,6 +15,7 @@ mod lanes;
 mod layout;
 mod micro;
 mod pack;
+mod row;
 mod small;
 #[cfg(test)]
 mod tests;
@@ -24,6 +26,7 @@ use crate::view::{DType, View};
 use blocks::Blocks;
 use layout::{Batch, Call, Dims};
 use micro::Kernel;
+use row::Rows;
 use small::{Small, Whole};
 
 /// Steps of k in one block. A constant of the numerics: another value gives other bits.
@@ -85,6 +88,7 @@ fn choose<K: Kernel<T: Small>>(isa: Isa, [a, b, out]: [View; 3]) -> Box<dyn Step
     let parallel = dims.work().saturating_mul(batch.count) > PARALLEL_WORK;
     match K::T::choose(isa, &dims) {
         Some(whole) => Box::new(Matmul { views, way: Tiny { whole, dims, batch, parallel } }),
+        None if dims.m == 1 && dims.csb == 1 => Box::new(Matmul { views, way: Rows::<K>::new(dims, batch, parallel) }),
         None => Box::new(Matmul { views, way: Large { blocks: Blocks::<K>::new(dims, batch), parallel } }),
     }
 }

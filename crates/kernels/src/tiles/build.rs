@@ -11,7 +11,7 @@ use crate::view::{DType, View};
 /// Bytes of L1 that the tiles of all views and scratch places of a chain may fill together: half of a small one.
 const BUDGET: usize = 16 * 1024;
 /// Bytes of one tile, at least and at most. Below, the calls of a tile cost more than its work saves.
-const TILE_BYTES: std::ops::RangeInclusive<usize> = 512..=4096;
+const TILE_BYTES: std::ops::RangeInclusive<usize> = 2048..=4096;
 
 /// Elements times instructions above which workers share a chain. At the 4 to 8 elements/ns of cheap instructions in
 /// L1 this is 8 to 16 µs of work; below, waking another worker costs about as much as it saves.
