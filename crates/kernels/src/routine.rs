@@ -45,6 +45,19 @@ pub enum Routine {
     },
     /// out (.., m, n) = a (.., m, k) @ b (.., k, n); batch axes agree, strides are free.
     Matmul,
+    /// A matrix product and a chain of elementwise instructions on it, run on each part of the product while it is in a
+    /// near cache. Output 0 is where the product goes; the inputs are those of the product, then those of the chain, whose
+    /// [`Arg::Input`](crate::Arg::Input) 0 is the product and 1 the first of its own. Other bits than those of two calls never come out.
+    Followed {
+        /// The product.
+        product: Box<Routine>,
+        /// The chain, in order.
+        instrs: Vec<Instr>,
+        /// The instruction that gives each output; of those but output 0 if the product is kept there.
+        results: Vec<usize>,
+        /// Whether the product stays in output 0; else the first result takes its place.
+        keeps: bool,
+    },
     /// `out (indices.., c..) = table (v, c..)[indices]`; indices u32.
     Gather,
     /// out (v, c..) = sum of the rows of ct (indices.., c..) whose index it is; inputs: indices u32, ct.
@@ -149,6 +162,7 @@ impl Routine {
             Routine::Argmax => "argmax",
             Routine::Pad { .. } => "pad",
             Routine::Matmul => "matmul",
+            Routine::Followed { product, .. } => product.name(),
             Routine::Gather => "gather",
             Routine::ScatterAdd => "scatter_add",
             Routine::Softmax => "softmax",
@@ -163,6 +177,11 @@ impl Routine {
             Routine::GlobalNorm => "global_norm",
             Routine::Custom(_) => "custom",
         }
+    }
+
+    /// Whether a chain may follow it in one call ([`Routine::Followed`]).
+    pub fn may_be_followed(&self) -> bool {
+        matches!(self, Routine::Matmul)
     }
 
     /// Whether its inputs must be row-major.
@@ -181,7 +200,19 @@ impl Routine {
             Routine::Max { axes } => reduce::build(isa, reduce::Fold::Max, *axes, outs, ins),
             Routine::Argmax => reduce::argmax(isa, outs, ins),
             Routine::Pad { axis, starts } => pad::build(isa, *axis, starts, outs, ins),
-            Routine::Matmul => gemm::build(isa, outs, ins),
+            Routine::Matmul => gemm::build(isa, outs, ins, None),
+            Routine::Followed { product, instrs, results, keeps } => {
+                if !product.may_be_followed() {
+                    return Err(format!("a chain does not follow {}", product.name()));
+                }
+                let ([first, rest @ ..], [a, b, others @ ..]) = (outs, ins) else {
+                    return Err("a product has an output and two inputs".to_string());
+                };
+                let given = if *keeps { rest } else { outs };
+                let taken: Vec<View> = std::iter::once(*first).chain(others.iter().copied()).collect();
+                let chain = tiles::chain(isa, instrs, results, given, &taken)?;
+                gemm::build(isa, &[*first], &[*a, *b], Some(chain))
+            }
             Routine::Gather => gather::gather(isa, outs, ins),
             Routine::ScatterAdd => gather::scatter_add(isa, outs, ins),
             Routine::Softmax => rows::softmax(isa, outs, ins),

@@ -3,7 +3,7 @@
 use geartrain_kernels::{Arg, Instr, Memory, Region, Routine, Tape, TapeBuilder, TapeError, TileFn, View};
 
 use crate::compile::fuse::Unit;
-use crate::compile::layout::Value;
+use crate::compile::layout::{self, Value};
 use crate::compile::plan::{self, Plan};
 use crate::ir::graph::{Inner, Source};
 use crate::ir::op::Kernel;
@@ -77,22 +77,26 @@ impl Lowering<'_> {
     /// The calls of one unit: one, and copies of inputs that the routine cannot read as they stand.
     fn calls(&self, unit: &Unit, last: &[Option<usize>]) -> Vec<Call> {
         match unit {
-            Unit::Tiles(nodes) => vec![self.tiles(nodes, plan::stored(self.values, unit, last))],
+            Unit::Tiles(nodes) => {
+                let (instrs, ins) = self.chain(nodes, None);
+                let (results, outs) = self.results(nodes, &plan::stored(self.g, self.values, unit, last));
+                vec![Call { nodes: nodes.to_vec(), routine: Routine::Tiles { instrs, results }, outs, ins }]
+            }
+            Unit::Product(product, nodes) => {
+                vec![self.product(*product, nodes, plan::stored(self.g, self.values, unit, last))]
+            }
             Unit::Copy(node) => {
                 let from = self.view(self.g.nodes[*node].inputs()[0].index());
                 let to = View { shape: from.shape, strides: from.shape.strides(), ..self.view(*node) };
                 vec![copy(vec![*node], to, from)]
             }
             Unit::Call(node) => {
-                let x = self.g.nodes[*node].inputs();
-                let types: Vec<_> = x.iter().map(|x| self.g.nodes[x.index()].ty).collect();
-                let Source::Apply(op, _) = &self.g.nodes[*node].source else { return Vec::new() };
-                let routine = match op.kernel(&types) {
-                    Kernel::Call(routine) => routine,
-                    Kernel::Concat { axis, starts } => return self.concat(*node, axis, starts),
+                let routine = match layout::kernel(self.g, &self.g.nodes[*node]) {
+                    Some(Kernel::Call(routine)) => routine,
+                    Some(Kernel::Concat { axis, starts }) => return self.concat(*node, axis, starts),
                     _ => return Vec::new(),
                 };
-                let ins = x.iter().map(|x| self.view(x.index())).collect();
+                let ins = self.g.nodes[*node].inputs().iter().map(|x| self.view(x.index())).collect();
                 vec![Call { nodes: vec![*node], routine, outs: vec![self.view(*node)], ins }]
             }
         }
@@ -114,32 +118,58 @@ impl Lowering<'_> {
         missing.map(|(view, place)| copy(vec![node], place, view)).collect()
     }
 
-    fn tiles(&self, nodes: &[usize], stored: Vec<usize>) -> Call {
-        let mut ins: Vec<View> = Vec::new();
+    /// The instructions of elementwise nodes and their inputs; input 0 is the product, with its place, if one is before
+    /// them.
+    fn chain(&self, nodes: &[usize], product: Option<(usize, View)>) -> (Vec<Instr>, Vec<View>) {
+        let mut ins: Vec<View> = product.iter().map(|(_, place)| *place).collect();
         let mut instrs = Vec::with_capacity(nodes.len());
         for node in nodes {
-            let x = self.g.nodes[*node].inputs();
-            let arg = |x: usize| match nodes.iter().position(|n| *n == x) {
+            let Source::Apply(op, x) = &self.g.nodes[*node].source else { continue };
+            let args = x.iter().map(|x| match nodes.iter().position(|n| *n == x.index()) {
                 Some(i) => Arg::Value(i),
+                None if product.is_some_and(|(node, _)| node == x.index()) => Arg::Input(0),
                 None => {
-                    let view = self.view(x);
+                    let view = self.view(x.index());
                     Arg::Input(ins.iter().position(|v| *v == view).unwrap_or_else(|| {
                         ins.push(view);
                         ins.len() - 1
                     }))
                 }
-            };
-            let args = x.iter().map(|x| x.index()).map(arg).collect();
+            });
+            let args = args.collect();
             let types: Vec<_> = x.iter().map(|x| self.g.nodes[x.index()].ty).collect();
-            if let Source::Apply(op, _) = &self.g.nodes[*node].source
-                && let Kernel::Tile(tile) = op.kernel(&types)
-            {
+            if let Kernel::Tile(tile) = op.kernel(&types) {
                 instrs.push(Instr { tile, args });
             }
         }
+        (instrs, ins)
+    }
+
+    /// Which instructions give the stored nodes, and where these stand.
+    fn results(&self, nodes: &[usize], stored: &[usize]) -> (Vec<usize>, Vec<View>) {
         let results = stored.iter().filter_map(|n| nodes.iter().position(|m| m == n)).collect();
-        let outs = stored.iter().map(|n| self.view(*n)).collect();
-        Call { nodes: nodes.to_vec(), routine: Routine::Tiles { instrs, results }, outs, ins }
+        (results, stored.iter().map(|n| self.view(*n)).collect())
+    }
+
+    /// A product with the elementwise nodes behind it. It goes to its own place or to that of a result of its type.
+    fn product(&self, product: usize, nodes: &[usize], mut stored: Vec<usize>) -> Call {
+        let keeps = stored.contains(&product);
+        let is_first = |node: &usize| match keeps {
+            true => *node == product,
+            false => self.g.nodes[*node].ty == self.g.nodes[product].ty && self.values[*node].base == *node,
+        };
+        let first = stored.iter().position(is_first).unwrap_or(0);
+        stored.swap(0, first);
+        let tail: Vec<usize> = nodes.iter().copied().filter(|node| *node != product).collect();
+        let (results, outs) = self.results(&tail, &stored);
+        let (instrs, mut ins) = self.chain(&tail, Some((product, outs[0])));
+        ins.splice(..1, self.g.nodes[product].inputs().iter().map(|x| self.view(x.index())));
+        let routine = match layout::kernel(self.g, &self.g.nodes[product]) {
+            Some(Kernel::Call(routine)) => routine,
+            _ => Routine::Matmul,
+        };
+        let routine = Routine::Followed { product: Box::new(routine), instrs, results, keeps };
+        Call { nodes: nodes.to_vec(), routine, outs, ins }
     }
 
     /// Puts calls on the tape, neighbours joined.

@@ -47,7 +47,7 @@ pub fn plan(g: &Inner, values: &[Value], before: Vec<Unit>, mut after: Vec<Unit>
     for (u, unit) in units.iter().enumerate() {
         let reads = reads(g, values, unit);
         let mut taken = Vec::new();
-        for node in stored(values, unit, &last).into_iter().map(|node| values[node].base) {
+        for node in stored(g, values, unit, &last).into_iter().map(|node| values[node].base) {
             let (size, until) = (g.nodes[node].ty.dtype.size(), last[node].unwrap_or(u));
             // The first part of a concatenation to be computed brings memory for all of it.
             if let Some((_, offset)) = homes[node] {
@@ -118,10 +118,19 @@ pub fn reads(g: &Inner, values: &[Value], unit: &Unit) -> Vec<(usize, usize)> {
     reads
 }
 
-/// The nodes of a call whose values somebody reads later.
-pub fn stored(values: &[Value], unit: &Unit, last: &[Option<usize>]) -> Vec<usize> {
-    let all = !matches!(unit, Unit::Tiles(_));
-    unit.nodes().iter().copied().filter(|node| all || last[values[*node].base].is_some()).collect()
+/// The nodes of a call whose values are put into memory: those that somebody reads later, and at least one of the type
+/// of the product, which goes to its place first.
+pub fn stored(g: &Inner, values: &[Value], unit: &Unit, last: &[Option<usize>]) -> Vec<usize> {
+    let read = |node: &usize| last[values[*node].base].is_some();
+    match unit {
+        Unit::Call(node) | Unit::Copy(node) => vec![*node],
+        Unit::Tiles(nodes) => nodes.iter().copied().filter(read).collect(),
+        Unit::Product(product, nodes) => {
+            let room = |node: &usize| g.nodes[*node].ty == g.nodes[*product].ty && values[*node].base == *node;
+            let keep = !nodes.iter().any(|node| read(node) && room(node));
+            nodes.iter().copied().filter(|node| read(node) || (keep && node == product)).collect()
+        }
+    }
 }
 
 /// The last call that reads each node's memory; outputs are read after all calls.
@@ -277,7 +286,7 @@ fn place_gradients(
     }
     let mut born: BTreeMap<usize, usize> = BTreeMap::new();
     for (u, unit) in units.iter().enumerate() {
-        stored(values, unit, last).into_iter().for_each(|node| {
+        stored(g, values, unit, last).into_iter().for_each(|node| {
             born.entry(values[node].base).or_insert(u);
         });
     }

@@ -2,16 +2,19 @@
 
 use std::ops::Range;
 
-use super::KC;
 use super::layout::{Batch, Dims};
 use super::micro::{Kernel, Panel, Tile};
 use super::pack::Strided;
+use super::{After, KC};
 use crate::tape::Worker;
 
 /// A copy of b pays from so many tiles of rows on.
 const PACK_TILES: usize = 4;
 /// Bytes of the block of a that is kept in the second-level cache.
 const BLOCK_BYTES: usize = 384 * 1024;
+
+/// Bytes of the part of a product that goes through the chain behind it at a time: it is still in the second-level cache.
+const STRIP_BYTES: usize = 384 * 1024;
 
 /// Rows that stand a multiple of so many bytes apart fall on few sets of the caches.
 const CROWDED: usize = 2048;
@@ -35,6 +38,13 @@ pub(super) struct Blocks<K: Kernel> {
     batch: Batch,
     left: Left,
     kernel: std::marker::PhantomData<K>,
+}
+
+/// A worker's part of a product: its rows and columns, and where the product begins in the output.
+struct Part {
+    rows: Range<usize>,
+    cols: Range<usize>,
+    start: usize,
 }
 
 impl<K: Kernel> Blocks<K> {
@@ -81,7 +91,7 @@ impl<K: Kernel> Blocks<K> {
     ///
     /// # Safety
     /// The operands are in bounds and the CPU can run `K`; nobody else touches this share of the output.
-    pub(super) unsafe fn run(&self, a: *const K::T, b: *const K::T, c: *mut K::T, worker: &Worker) {
+    pub(super) unsafe fn run(&self, a: *const K::T, b: *const K::T, c: *mut K::T, worker: &Worker, after: &After<'_>) {
         let Dims { m, n, .. } = self.dims;
         let whole = self.batch.count >= 4 * worker.count || self.batch.count.is_multiple_of(worker.count);
         let (items, rows, cols) = match whole {
@@ -95,8 +105,9 @@ impl<K: Kernel> Blocks<K> {
             let (oa, ob) = self.batch.offsets(item);
             // SAFETY: the caller's promise; products and parts do not overlap.
             unsafe {
-                let (a, b, c) = (a.wrapping_add(oa), b.wrapping_add(ob), c.wrapping_add(item * m * n));
-                self.product(a, b, c, rows.clone(), cols.clone(), worker.scratch.cast());
+                let (a, b) = (a.wrapping_add(oa), b.wrapping_add(ob));
+                let part = Part { rows: rows.clone(), cols: cols.clone(), start: item * m * n };
+                self.product(a, b, c, &part, worker.scratch.cast(), after);
             }
         }
     }
@@ -127,7 +138,8 @@ impl<K: Kernel> Blocks<K> {
         (share(worker.index / across, down, m, K::MR), share(worker.index % across, across, n, grain(across)))
     }
 
-    /// A part of one product, block by block: the sums of the blocks of k are added in ascending order.
+    /// A part of one product, block by block: the sums of the blocks of k are added in ascending order. What is complete
+    /// goes through the chain `after` it.
     ///
     /// # Safety
     /// As [`Blocks::run`]; `scratch` has room for the copies.
@@ -136,18 +148,22 @@ impl<K: Kernel> Blocks<K> {
         a: *const K::T,
         b: *const K::T,
         c: *mut K::T,
-        rows: Range<usize>,
-        cols: Range<usize>,
+        part: &Part,
         scratch: *mut K::T,
+        after: &After<'_>,
     ) {
         let Dims { n, k, rsa, csa, rsb, csb, .. } = self.dims;
+        let Part { rows, cols, start } = part;
         let pack_b = self.pack_b(rows.len());
         let room_a = scratch.wrapping_add(self.packed().0);
         let mc = rows.len().div_ceil(rows.len().div_ceil(Self::MC).max(1)).next_multiple_of(K::MR).min(Self::MC);
+        let strip = STRIP_BYTES / size_of::<K::T>() / mc.max(1);
         for i in rows.clone().step_by(mc.max(1)) {
             let height = mc.min(rows.end - i);
             for p in (0..k).step_by(KC) {
                 let depth = KC.min(k - p);
+                // Columns from here on have not gone through the chain.
+                let mut fresh = cols.start;
                 // SAFETY: rows, columns and steps are inside the operands; the scratch was sized for them.
                 unsafe {
                     let (at, rsa) = self.block(a.wrapping_add(i * rsa + p * csa), height, depth, room_a);
@@ -158,11 +174,16 @@ impl<K: Kernel> Blocks<K> {
                             K::pack_b(scratch, Strided { at: b, depth, along_k: rsb, width, across: csb });
                             (b, ldb) = (scratch, K::NR);
                         }
-                        let c = c.wrapping_add(i * n + j);
+                        let c = c.wrapping_add(start + i * n + j);
                         let add = p > 0;
                         let first =
                             Tile { depth, a: at, rsa, csa, b, ldb, step: 0, lane: 1, c, ldc: n, across: 0, add };
                         K::panel(&Panel { rows: height, cols: width, first, packed: self.left == Left::Tiles });
+                        let end = j + width;
+                        if p + depth == k && (end == cols.end || end + K::NR - fresh > strip) {
+                            after.block(start + i * n + fresh, height, end - fresh, n);
+                            fresh = end;
+                        }
                     }
                 }
             }

@@ -4,7 +4,7 @@
 use super::lanes::Lanes;
 use super::layout::{Batch, Dims};
 use super::micro::Kernel;
-use super::{KC, Way};
+use super::{After, KC, Way};
 use crate::tape::Worker;
 
 /// Rows of b that are added in one go, so that a sum is loaded and stored once for all of them.
@@ -126,7 +126,7 @@ impl<K: Kernel> Way for Rows<K> {
         if self.dims.k > KC { SUMS * size_of::<K::T>() } else { 0 }
     }
 
-    unsafe fn run(&self, a: *const K::T, b: *const K::T, c: *mut K::T, worker: &Worker) {
+    unsafe fn run(&self, a: *const K::T, b: *const K::T, c: *mut K::T, worker: &Worker, after: &After<'_>) {
         let Dims { n, k, csa, rsb, .. } = self.dims;
         let (items, cols) = match self.batch.count >= worker.count {
             true => (worker.share(self.batch.count, 1), 0..n),
@@ -136,9 +136,13 @@ impl<K: Kernel> Way for Rows<K> {
         for item in items {
             let (oa, ob) = self.batch.offsets(item);
             let (x, b) = (a.wrapping_add(oa), b.wrapping_add(ob + cols.start));
-            let c = c.wrapping_add(item * n + cols.start);
+            let (start, width) = (item * n + cols.start, cols.len());
+            let c = c.wrapping_add(start);
             // SAFETY: the caller's promise; products and parts do not overlap.
-            unsafe { K::row(&Row { depth: k, x, stride: csa, b, ldb: rsb, width: cols.len(), c, room }) }
+            unsafe {
+                K::row(&Row { depth: k, x, stride: csa, b, ldb: rsb, width, c, room });
+                after.done(start, width);
+            }
         }
     }
 }

@@ -105,7 +105,7 @@ fn compute<T: Float>(isa: Isa, workers: usize, a: &Operand<T>, b: &Operand<T>) -
     let out = View::contiguous(T::DTYPE, Region::state(0), 5, shape);
     let in_region = |region: u16, view: View| View { region: Region(region), ..view };
     let ins = [in_region(0, a.view), in_region(1, b.view)];
-    let step = build(isa, &[in_region(2, out)], &ins).expect("the shapes agree");
+    let step = build(isa, &[in_region(2, out)], &ins, None).expect("the shapes agree");
     let mut data = vec![T::of(f64::NAN); out.end() + 70];
     for index in 0..workers {
         let mut scratch = Memory::zeroed(step.scratch() + 64);
@@ -323,7 +323,7 @@ fn a_shared_right_side_makes_one_product() {
 fn only_large_products_are_shared() {
     let parallel = |m: usize, n: usize, k: usize| {
         let view = |r: usize, c: usize| View::contiguous(DType::F32, Region::ARENA, 0, [r, c].into());
-        build(Isa::Portable, &[view(m, n)], &[view(m, k), view(k, n)]).map(|step| step.parallel())
+        build(Isa::Portable, &[view(m, n)], &[view(m, k), view(k, n)], None).map(|step| step.parallel())
     };
     assert_eq!(parallel(4, 4, 2), Ok(false));
     assert_eq!(parallel(64, 64, 64), Ok(false));
@@ -335,7 +335,7 @@ fn calls_that_do_not_fit_are_refused() {
     let view = |dtype, shape: &[usize]| {
         View::contiguous(dtype, Region::ARENA, 0, Shape::checked(shape).expect("a small shape"))
     };
-    let refused = |a: View, b: View, out: View| build(Isa::Portable, &[out], &[a, b]).err();
+    let refused = |a: View, b: View, out: View| build(Isa::Portable, &[out], &[a, b], None).err();
     let f = |shape: &[usize]| view(DType::F32, shape);
     assert_eq!(refused(f(&[4, 2]), f(&[2, 3]), f(&[4, 3])), None);
     let what = |a, b, out| refused(f(a), f(b), f(out)).unwrap_or_default();
@@ -348,5 +348,5 @@ fn calls_that_do_not_fit_are_refused() {
     let whole = |shape| view(DType::U32, shape);
     let integers = refused(whole(&[4, 2]), whole(&[2, 3]), whole(&[4, 3]));
     assert_eq!(integers.as_deref(), Some("a matmul takes floats, not u32"));
-    assert!(build(Isa::Portable, &[], &[f(&[4, 2])]).is_err());
+    assert!(build(Isa::Portable, &[], &[f(&[4, 2])], None).is_err());
 }

@@ -17,8 +17,7 @@ const TILE_BYTES: std::ops::RangeInclusive<usize> = 2048..=4096;
 /// L1 this is 8 to 16 µs of work; below, waking another worker costs about as much as it saves.
 const PARALLEL: usize = 64 * 1024;
 
-/// Checks a chain of a [`Routine::Tiles`](crate::Routine::Tiles) and resolves it. The tape has checked bounds, that
-/// outputs are row-major, and that an output shares memory with an input only if both are the same view.
+/// The step of a [`Routine::Tiles`](crate::Routine::Tiles).
 pub(crate) fn build(
     isa: Isa,
     instrs: &[Instr],
@@ -26,6 +25,18 @@ pub(crate) fn build(
     outs: &[View],
     ins: &[View],
 ) -> Result<Box<dyn Step>, String> {
+    Ok(Box::new(chain(isa, instrs, results, outs, ins)?))
+}
+
+/// Checks a chain and resolves it. The tape has checked bounds, that outputs are row-major, and that an output shares
+/// memory with an input only if both are the same view.
+pub(crate) fn chain(
+    isa: Isa,
+    instrs: &[Instr],
+    results: &[usize],
+    outs: &[View],
+    ins: &[View],
+) -> Result<Chain, String> {
     if !isa.supported() {
         return Err(format!("this CPU cannot run {isa:?}"));
     }
@@ -42,7 +53,7 @@ pub(crate) fn build(
             return Err(format!("output {k} is {is}, but instruction {j} gives {gives}"));
         }
     }
-    Ok(Box::new(Plan::new(isa, instrs, results, outs, ins).chain()))
+    Ok(Plan::new(isa, instrs, results, outs, ins).chain())
 }
 
 fn check_views(results: &[usize], outs: &[View], ins: &[View]) -> Result<(), String> {

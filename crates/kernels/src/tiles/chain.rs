@@ -70,7 +70,7 @@ pub(super) struct Splat {
 }
 
 /// A chain with everything resolved.
-pub(super) struct Chain {
+pub(crate) struct Chain {
     pub(super) count: usize,
     pub(super) tile: usize,
     pub(super) splats: Box<[Splat]>,
@@ -89,25 +89,16 @@ impl Step for Chain {
     }
 
     unsafe fn run(&self, bases: &Bases, worker: &Worker) -> Result<(), Fault> {
+        let part = match self.count <= self.tile {
+            true if worker.index > 0 => 0..0,
+            true => 0..self.count,
+            false => worker.share(self.count, self.tile),
+        };
         // SAFETY: the caller's promise; the parts of the workers are disjoint and inside `0..count`.
         unsafe {
-            if self.count <= self.tile {
-                if worker.index == 0 && self.count > 0 {
-                    self.fill(bases, worker.scratch, self.count);
-                    self.tile(bases, worker.scratch, 0, self.count);
-                }
-                return Ok(());
-            }
-            let part = worker.share(self.count, self.tile);
-            if part.is_empty() {
-                return Ok(());
-            }
-            self.fill(bases, worker.scratch, self.tile);
-            let mut start = part.start;
-            while start < part.end {
-                let n = self.tile.min(part.end - start);
-                self.tile(bases, worker.scratch, start, n);
-                start += n;
+            if !part.is_empty() {
+                self.begin(bases, worker.scratch);
+                self.range(bases, worker.scratch, part.start, part.len());
             }
         }
         Ok(())
@@ -115,6 +106,31 @@ impl Step for Chain {
 }
 
 impl Chain {
+    /// What a worker does once before its first [`Chain::range`].
+    ///
+    /// # Safety
+    /// As [`Step::run`]; `scratch` has [`Step::scratch`] bytes, which nobody else writes before the last range.
+    #[inline(always)]
+    pub(crate) unsafe fn begin(&self, bases: &Bases, scratch: *mut u8) {
+        // SAFETY: the caller's promise.
+        unsafe { self.fill(bases, scratch, self.count.min(self.tile)) }
+    }
+
+    /// Runs the chain on elements `start..start + len`.
+    ///
+    /// # Safety
+    /// As [`Step::run`]; [`Chain::begin`] was called with this scratch, and no other worker has these elements.
+    #[inline(always)]
+    pub(crate) unsafe fn range(&self, bases: &Bases, scratch: *mut u8, start: usize, len: usize) {
+        let mut at = 0;
+        while at < len {
+            let n = self.tile.min(len - at);
+            // SAFETY: the caller's promise.
+            unsafe { self.tile(bases, scratch, start + at, n) }
+            at += n;
+        }
+    }
+
     /// Repeats the scalars over a tile of `n` elements.
     ///
     /// # Safety

@@ -19,7 +19,8 @@ mod load;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use build::build;
+pub(crate) use build::{build, chain};
+pub(crate) use chain::Chain;
 use lanes::{Cast, Compared, Copied, Kernels, MAX_ARGS, Mapped, Selected, kernels};
 
 /// Constants of an elementwise function: its attributes, as numbers.
