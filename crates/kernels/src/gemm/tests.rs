@@ -1,5 +1,7 @@
 //! Products against plain loops: exact bits of the documented order, and a bound on the distance from the true sum.
 
+mod after;
+
 use super::*;
 use crate::memory::Memory;
 use crate::shape::Shape;
