@@ -40,6 +40,15 @@ pub(super) struct Blocks<K: Kernel> {
     kernel: std::marker::PhantomData<K>,
 }
 
+/// Columns of the next panel when `left` remain: as many as fit, but the last two panels share evenly, because tiles of
+/// one vector cannot hide the latency of their multiply-adds.
+fn next_cols<K: Kernel>(left: usize) -> usize {
+    match left > K::NR && left < 2 * K::NR {
+        true => left.div_ceil(2).next_multiple_of(K::LANES),
+        false => left.min(K::NR),
+    }
+}
+
 /// A worker's part of a product: its rows and columns, and where the product begins in the output.
 struct Part {
     rows: Range<usize>,
@@ -167,8 +176,9 @@ impl<K: Kernel> Blocks<K> {
                 // SAFETY: rows, columns and steps are inside the operands; the scratch was sized for them.
                 unsafe {
                     let (at, rsa) = self.block(a.wrapping_add(i * rsa + p * csa), height, depth, room_a);
-                    for j in cols.clone().step_by(K::NR) {
-                        let width = K::NR.min(cols.end - j);
+                    let mut j = cols.start;
+                    while j < cols.end {
+                        let width = next_cols::<K>(cols.end - j);
                         let (mut b, mut ldb) = (b.wrapping_add(p * rsb + j * csb), rsb);
                         if pack_b {
                             K::pack_b(scratch, Strided { at: b, depth, along_k: rsb, width, across: csb });
@@ -184,6 +194,7 @@ impl<K: Kernel> Blocks<K> {
                             after.block(start + i * n + fresh, height, end - fresh, n);
                             fresh = end;
                         }
+                        j = end;
                     }
                 }
             }

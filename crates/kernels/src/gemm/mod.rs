@@ -28,6 +28,7 @@ use crate::tape::{Bases, Fault, Step, Worker};
 use crate::tiles::Chain;
 use crate::view::{DType, View};
 use blocks::Blocks;
+pub(crate) use lanes::{Lanes, Plain};
 use layout::{Batch, Call, Dims};
 use micro::Kernel;
 use row::Rows;

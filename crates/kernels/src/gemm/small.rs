@@ -9,7 +9,7 @@ use super::micro::WHOLE;
 use super::micro::{STRIDED, Tile, tile};
 use crate::isa::Isa;
 #[cfg(target_arch = "x86_64")]
-use std::arch::x86_64::{__m128, __m128d, __m256, __m256d};
+use std::arch::x86_64::{__m128, __m128d, __m256, __m256d, __m512, __m512d};
 
 /// out = a @ b for one product.
 pub(super) type Whole<T> = unsafe fn(&Dims, *const T, *const T, *mut T);
@@ -67,13 +67,29 @@ unsafe fn portable<V: Lanes, const R: usize, const C: usize, const READ: u8>(
     unsafe { cover::<V, R, C, READ>(d, a, b, c) }
 }
 
-/// [`cover`] with AVX2 and FMA; also for AVX-512, whose wider vectors win nothing here.
+/// [`cover`] with AVX2 and FMA.
 ///
 /// # Safety
 /// As [`cover`].
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn avx2<V: Lanes, const R: usize, const C: usize, const READ: u8>(
+    d: &Dims,
+    a: *const V::T,
+    b: *const V::T,
+    c: *mut V::T,
+) {
+    // SAFETY: the caller's promise.
+    unsafe { cover::<V, R, C, READ>(d, a, b, c) }
+}
+
+/// [`cover`] with AVX-512.
+///
+/// # Safety
+/// As [`cover`].
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
+unsafe fn avx512<V: Lanes, const R: usize, const C: usize, const READ: u8>(
     d: &Dims,
     a: *const V::T,
     b: *const V::T,
@@ -105,14 +121,16 @@ pub(super) trait Small: Sized {
     fn choose(isa: Isa, d: &Dims) -> Option<Whole<Self>>;
 }
 
-/// Rows of the tiles that cover `m` rows with the least overlap.
+/// Rows of the tiles, at most `most`, that cover `m` rows with the least overlap; of those the tallest, which hide the
+/// latency of their multiply-adds best.
 #[cfg(target_arch = "x86_64")]
-fn rows(m: usize) -> usize {
-    if m < 4 { m } else { [4, 5, 6].into_iter().filter(|r| *r <= m).min_by_key(|r| m.div_ceil(*r) * r).unwrap_or(4) }
+fn rows(m: usize, most: usize) -> usize {
+    let tallest = (4..=most.min(m)).rev().min_by_key(|r| m.div_ceil(*r) * r);
+    tallest.unwrap_or(m)
 }
 
 macro_rules! small {
-    ($t:ty, $wide:ty, $narrow:ty) => {
+    ($t:ty, $widest:ty, $wide:ty, $narrow:ty) => {
         impl Small for $t {
             fn choose(isa: Isa, d: &Dims) -> Option<Whole<$t>> {
                 let work = d.work();
@@ -121,16 +139,25 @@ macro_rules! small {
                 }
                 #[cfg(target_arch = "x86_64")]
                 if isa != Isa::Portable && d.n >= <$narrow as Lanes>::N {
+                    match d.csb == 1 {
+                        true if work > UNIT_WORK => return None,
+                        false if work > STRIDED_WORK => return None,
+                        _ => {}
+                    }
+                    if isa == Isa::Avx512 && d.csb == 1 && d.n >= <$widest as Lanes>::N {
+                        let shape = (rows(d.m, 8), d.n.div_ceil(<$widest as Lanes>::N).min(2));
+                        return instance!(avx512, $widest, WHOLE, shape, [1, 2, 3, 4, 5, 6, 7, 8], [1, 2]);
+                    }
                     let wide = d.n >= <$wide as Lanes>::N;
                     let lanes = if wide { <$wide as Lanes>::N } else { <$narrow as Lanes>::N };
-                    let shape = (rows(d.m), d.n.div_ceil(lanes).min(2));
+                    let across = d.n.div_ceil(lanes).min(2);
+                    // Sixteen registers hold the sums of 6 rows of 2 vectors and their operands.
+                    let shape = (rows(d.m, if across == 2 { 6 } else { 8 }), across);
                     return match (d.csb == 1, wide) {
-                        (true, _) if work > UNIT_WORK => None,
-                        (false, _) if work > STRIDED_WORK => None,
-                        (true, true) => instance!(avx2, $wide, WHOLE, shape, [1, 2, 3, 4, 5, 6], [1, 2]),
-                        (true, false) => instance!(avx2, $narrow, WHOLE, shape, [1, 2, 3, 4, 5, 6], [1, 2]),
-                        (false, true) => instance!(avx2, $wide, STRIDED, shape, [1, 2, 3, 4, 5, 6], [1, 2]),
-                        (false, false) => instance!(avx2, $narrow, STRIDED, shape, [1, 2, 3, 4, 5, 6], [1, 2]),
+                        (true, true) => instance!(avx2, $wide, WHOLE, shape, [1, 2, 3, 4, 5, 6, 7, 8], [1, 2]),
+                        (true, false) => instance!(avx2, $narrow, WHOLE, shape, [1, 2, 3, 4, 5, 6, 7, 8], [1, 2]),
+                        (false, true) => instance!(avx2, $wide, STRIDED, shape, [1, 2, 3, 4, 5, 6, 7, 8], [1, 2]),
+                        (false, false) => instance!(avx2, $narrow, STRIDED, shape, [1, 2, 3, 4, 5, 6, 7, 8], [1, 2]),
                     };
                 }
                 if work > SCALAR_WORK {
@@ -150,10 +177,10 @@ macro_rules! small {
 }
 
 #[cfg(target_arch = "x86_64")]
-small!(f32, __m256, __m128);
+small!(f32, __m512, __m256, __m128);
 #[cfg(target_arch = "x86_64")]
-small!(f64, __m256d, __m128d);
+small!(f64, __m512d, __m256d, __m128d);
 #[cfg(not(target_arch = "x86_64"))]
-small!(f32, (), ());
+small!(f32, (), (), ());
 #[cfg(not(target_arch = "x86_64"))]
-small!(f64, (), ());
+small!(f64, (), (), ());

@@ -23,10 +23,7 @@ type Sizes = [usize; 4];
 /// row for all rows, and a matrix.
 fn chain(dtype: DType) -> Vec<Instr> {
     let bent = |args: &[Arg]| Instr { tile: TileFn::map::<3, Bent>(dtype, [0.0; 4]), args: args.to_vec() };
-    vec![
-        bent(&[Arg::Input(0), Arg::Input(1), Arg::Input(2)]),
-        bent(&[Arg::Value(0), Arg::Input(2), Arg::Input(0)]),
-    ]
+    vec![bent(&[Arg::Input(0), Arg::Input(1), Arg::Input(2)]), bent(&[Arg::Value(0), Arg::Input(2), Arg::Input(0)])]
 }
 
 /// The three places of the outputs one after another: product (if kept), first and second result.
@@ -48,8 +45,7 @@ fn outputs<T: Float>(isa: Isa, threads: usize, [batch, m, n, k]: Sizes, keeps: b
     if together {
         let outs: &[View] = if keeps { &[product, first, second] } else { &[second, first] };
         let results = if keeps { vec![0, 1] } else { vec![1, 0] };
-        let routine =
-            Routine::Followed { product: Box::new(Routine::Matmul), instrs: chain(T::DTYPE), results, keeps };
+        let routine = Routine::Followed { product: Box::new(Routine::Matmul), instrs: chain(T::DTYPE), results, keeps };
         tape.push(0, &routine, outs, &[a, b, row, matrix]).expect("it fits");
     } else {
         tape.push(0, &Routine::Matmul, &[product], &[a, b]).expect("it fits");
