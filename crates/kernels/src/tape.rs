@@ -278,6 +278,8 @@ struct Shared<'a> {
     tape: &'a Tape,
     scratch: *mut u8,
     stop: AtomicBool,
+    /// Whether there is an outcome: the lock is only for those that have one.
+    failed: AtomicBool,
     outcome: Mutex<Option<RunError>>,
     /// Nanoseconds of each call, when somebody asks.
     times: Vec<AtomicU64>,
@@ -346,7 +348,8 @@ impl Tape {
     fn go<const PROFILE: bool>(&mut self) -> (Result<(), RunError>, Vec<AtomicU64>) {
         let scratch = self.scratch.bytes_mut().as_mut_ptr();
         let times = if PROFILE { self.calls.iter().map(|_| AtomicU64::new(0)).collect() } else { Vec::new() };
-        let shared = Shared { tape: self, scratch, stop: AtomicBool::new(false), outcome: Mutex::new(None), times };
+        let [stop, failed] = [false, false].map(AtomicBool::new);
+        let shared = Shared { tape: self, scratch, stop, failed, outcome: Mutex::new(None), times };
         let mut ran = None;
         if self.threads == 1 {
             shared.walk::<PROFILE>(&Team::solo());
@@ -428,6 +431,7 @@ impl Shared<'_> {
 
     #[cold]
     fn report(&self, error: RunError) {
+        self.failed.store(true, Ordering::Relaxed);
         let mut outcome = self.outcome.lock().unwrap_or_else(|poison| poison.into_inner());
         // The smallest (call, row) is reported, whichever worker comes first.
         let key = |e: &RunError| match e {
@@ -440,7 +444,8 @@ impl Shared<'_> {
     }
 
     fn check_guard(&self, views: &[View]) {
-        if self.outcome.lock().is_ok_and(|o| o.is_some()) {
+        // The barrier before the guard makes what other workers reported visible.
+        if self.failed.load(Ordering::Relaxed) {
             self.stop.store(true, Ordering::Relaxed);
             return;
         }

@@ -2,6 +2,7 @@
 
 use geartrain_kernels::{Arg, Instr, Memory, Region, Routine, Tape, TapeBuilder, TapeError, TileFn, View};
 
+use crate::compile::arena::ALIGN;
 use crate::compile::fuse::Unit;
 use crate::compile::layout::{self, Value};
 use crate::compile::plan::{self, Plan};
@@ -38,27 +39,31 @@ pub fn lower(
     state: &State,
     options: Options,
 ) -> Result<(Tape, Vec<Tag>), TapeError> {
-    let constants = constants(g, plan);
+    let lowering = Lowering { g, values, plan };
+    let (before, after) = plan.units.split_at(plan.before_guard);
+    let last = plan::last_reads(g, values, &plan.units, plan.before_guard, &plan.late);
+    let mut first: Vec<Call> = joined(before.iter().flat_map(|unit| lowering.calls(unit, &last)));
+    let late = plan.late.iter().filter_map(|(node, entry)| {
+        let (place, entry) = state.place(&g.entries[*entry].name)?;
+        let to = View::contiguous(entry.ty.dtype, Region::state(place.region), place.offset, entry.ty.shape);
+        Some(copy(vec![*node], to, lowering.view(*node)))
+    });
+    let mut then = joined(after.iter().flat_map(|unit| lowering.calls(unit, &last)).chain(late));
+    let mut constants = Constants { repeated: Vec::new(), bytes: plan.constants.1 };
+    first.iter_mut().chain(&mut then).for_each(|call| constants.repeat(call));
+    let constants = constants.memory(g, plan);
+
     let mut sizes = vec![plan.arena, batch::layout(&g.inputs).1, constants.len()];
     sizes.extend(state.regions().iter().map(Memory::len));
     let mut builder = TapeBuilder::new(options.isa, options.threads, &sizes);
-    let lowering = Lowering { g, values, plan };
     let mut tags = Vec::new();
-    let (before, after) = plan.units.split_at(plan.before_guard);
-    let last = plan::last_reads(g, values, &plan.units, plan.before_guard, &plan.late);
-    lowering.push(&mut builder, &mut tags, before.iter().flat_map(|unit| lowering.calls(unit, &last)).collect())?;
+    push(&mut builder, &mut tags, first)?;
     if !g.updates.is_empty() || !g.guards.is_empty() {
         let guards: Vec<View> = g.guards.iter().map(|(_, id)| lowering.view(id.index())).collect();
         builder.guard(&guards)?;
         tags.push(Tag::default());
     }
-    let mut calls: Vec<Call> = after.iter().flat_map(|unit| lowering.calls(unit, &last)).collect();
-    for (node, entry) in &plan.late {
-        let Some((place, entry)) = state.place(&g.entries[*entry].name) else { continue };
-        let to = View::contiguous(entry.ty.dtype, Region::state(place.region), place.offset, entry.ty.shape);
-        calls.push(copy(vec![*node], to, lowering.view(*node)));
-    }
-    lowering.push(&mut builder, &mut tags, calls)?;
+    push(&mut builder, &mut tags, then)?;
     Ok((builder.finish(constants)?, tags))
 }
 
@@ -171,22 +176,85 @@ impl Lowering<'_> {
         let routine = Routine::Followed { product: Box::new(routine), instrs, results, keeps };
         Call { nodes: nodes.to_vec(), routine, outs, ins }
     }
+}
 
-    /// Puts calls on the tape, neighbours joined.
-    fn push(&self, builder: &mut TapeBuilder, tags: &mut Vec<Tag>, calls: Vec<Call>) -> Result<(), TapeError> {
-        let mut joined: Vec<Call> = Vec::with_capacity(calls.len());
-        for call in calls {
-            match joined.last_mut().and_then(|before| join(before, &call)) {
-                Some(()) => {}
-                None => joined.push(call),
+/// Calls with neighbours joined.
+fn joined(calls: impl Iterator<Item = Call>) -> Vec<Call> {
+    let mut joined: Vec<Call> = Vec::new();
+    for call in calls {
+        match joined.last_mut().and_then(|before| join(before, &call)) {
+            Some(()) => {}
+            None => joined.push(call),
+        }
+    }
+    joined
+}
+
+/// Puts calls on the tape.
+fn push(builder: &mut TapeBuilder, tags: &mut Vec<Tag>, calls: Vec<Call>) -> Result<(), TapeError> {
+    for call in calls {
+        builder.push(tags.len(), &call.routine, &call.outs, &call.ins)?;
+        let bytes = call.outs.iter().chain(&call.ins).map(named_bytes).sum();
+        tags.push(Tag { nodes: call.nodes, bytes });
+    }
+    Ok(())
+}
+
+/// Most elements of a chain whose constants stand in memory as often as they are read: to repeat a number at each run
+/// would take as long as to compute with it.
+const SHORT: usize = 256;
+
+/// The constants of a program, and those that are repeated for short chains.
+struct Constants {
+    /// How they were read, and where they stand repeated.
+    repeated: Vec<(View, View)>,
+    bytes: usize,
+}
+
+impl Constants {
+    /// Lets a short chain read its constant numbers repeated.
+    fn repeat(&mut self, call: &mut Call) {
+        let own = match call.routine {
+            Routine::Tiles { .. } => 0,
+            // The operands of the product come first.
+            Routine::Followed { .. } => 2,
+            _ => return,
+        };
+        for view in &mut call.ins[own..] {
+            let count = view.shape.count();
+            let alike = view.strides[..view.shape.rank()].iter().all(|stride| *stride == 0);
+            if view.region == Region::CONSTANTS && alike && (2..=SHORT).contains(&count) {
+                let known = self.repeated.iter().find(|(of, _)| of == view).map(|(_, place)| *place);
+                *view = known.unwrap_or_else(|| self.place(*view));
             }
         }
-        for call in joined {
-            builder.push(tags.len(), &call.routine, &call.outs, &call.ins)?;
-            let bytes = call.outs.iter().chain(&call.ins).map(named_bytes).sum();
-            tags.push(Tag { nodes: call.nodes, bytes });
+    }
+
+    fn place(&mut self, of: View) -> View {
+        let size = of.dtype.size();
+        let place = View::contiguous(of.dtype, Region::CONSTANTS, self.bytes / size, of.shape);
+        self.bytes += (of.shape.count() * size).next_multiple_of(ALIGN);
+        self.repeated.push((of, place));
+        place
+    }
+
+    fn memory(&self, g: &Inner, plan: &Plan) -> Memory {
+        let mut memory = Memory::zeroed(self.bytes);
+        for (node, offset) in &plan.constants.0 {
+            let Source::Constant(tensor) = &g.nodes[*node].source else { continue };
+            match tensor.data() {
+                Data::F32(v) => memory.slice_mut(offset / 4, v.len()).copy_from_slice(v),
+                Data::F64(v) => memory.slice_mut(offset / 8, v.len()).copy_from_slice(v),
+                Data::U32(v) => memory.slice_mut(offset / 4, v.len()).copy_from_slice(v),
+            }
         }
-        Ok(())
+        for (of, to) in &self.repeated {
+            let size = to.dtype.size();
+            let one = memory.bytes()[of.offset * size..][..size].to_vec();
+            let all = &mut memory.bytes_mut()[to.offset * size..][..to.shape.count() * size];
+            all.chunks_exact_mut(size).for_each(|x| x.copy_from_slice(&one));
+        }
+        memory
     }
 }
 
@@ -255,17 +323,4 @@ fn join(before: &mut Call, next: &Call) -> Option<()> {
     before.ins.iter_mut().zip(kinds).for_each(|(v, flat)| *v = widen(v, flat));
     before.nodes.extend(&next.nodes);
     Some(())
-}
-
-fn constants(g: &Inner, plan: &Plan) -> Memory {
-    let mut memory = Memory::zeroed(plan.constants.1);
-    for (node, offset) in &plan.constants.0 {
-        let Source::Constant(tensor) = &g.nodes[*node].source else { continue };
-        match tensor.data() {
-            Data::F32(v) => memory.slice_mut(offset / 4, v.len()).copy_from_slice(v),
-            Data::F64(v) => memory.slice_mut(offset / 8, v.len()).copy_from_slice(v),
-            Data::U32(v) => memory.slice_mut(offset / 4, v.len()).copy_from_slice(v),
-        }
-    }
-    memory
 }
