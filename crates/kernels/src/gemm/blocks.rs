@@ -13,9 +13,6 @@ const PACK_TILES: usize = 4;
 /// Bytes of the block of a that is kept in the second-level cache.
 const BLOCK_BYTES: usize = 384 * 1024;
 
-/// Bytes of the part of a product that goes through the chain behind it at a time: it is still in the second-level cache.
-const STRIP_BYTES: usize = 384 * 1024;
-
 /// Rows that stand a multiple of so many bytes apart fall on few sets of the caches.
 const CROWDED: usize = 2048;
 /// Elements between copied rows, beyond their length, so that they do not.
@@ -166,13 +163,10 @@ impl<K: Kernel> Blocks<K> {
         let pack_b = self.pack_b(rows.len());
         let room_a = scratch.wrapping_add(self.packed().0);
         let mc = rows.len().div_ceil(rows.len().div_ceil(Self::MC).max(1)).next_multiple_of(K::MR).min(Self::MC);
-        let strip = STRIP_BYTES / size_of::<K::T>() / mc.max(1);
         for i in rows.clone().step_by(mc.max(1)) {
             let height = mc.min(rows.end - i);
             for p in (0..k).step_by(KC) {
                 let depth = KC.min(k - p);
-                // Columns from here on have not gone through the chain.
-                let mut fresh = cols.start;
                 // SAFETY: rows, columns and steps are inside the operands; the scratch was sized for them.
                 unsafe {
                     let (at, rsa) = self.block(a.wrapping_add(i * rsa + p * csa), height, depth, room_a);
@@ -189,15 +183,13 @@ impl<K: Kernel> Blocks<K> {
                         let first =
                             Tile { depth, a: at, rsa, csa, b, ldb, step: 0, lane: 1, c, ldc: n, across: 0, add };
                         K::panel(&Panel { rows: height, cols: width, first, packed: self.left == Left::Tiles });
-                        let end = j + width;
-                        if p + depth == k && (end == cols.end || end + K::NR - fresh > strip) {
-                            after.block(start + i * n + fresh, height, end - fresh, n);
-                            fresh = end;
-                        }
-                        j = end;
+                        j += width;
                     }
                 }
             }
+            // A block of whole rows at a time: long runs are worth more than a nearer cache.
+            // SAFETY: the sums of these rows are complete, and they are this worker's.
+            unsafe { after.block(start + i * n + cols.start, height, cols.len(), n) }
         }
     }
 
