@@ -45,6 +45,8 @@ pub enum Routine {
     },
     /// out (.., m, n) = a (.., m, k) @ b (.., k, n); batch axes agree, strides are free.
     Matmul,
+    /// The same of f32, each element rounded to bfloat16, subnormals and sums that become subnormal to 0.
+    MatmulBf16,
     /// `out (indices.., c..) = table (v, c..)[indices]`; indices u32.
     Gather,
     /// out (v, c..) = sum of the rows of ct (indices.., c..) whose index it is; inputs: indices u32, ct.
@@ -149,6 +151,7 @@ impl Routine {
             Routine::Argmax => "argmax",
             Routine::Pad { .. } => "pad",
             Routine::Matmul => "matmul",
+            Routine::MatmulBf16 => "matmul_bf16",
             Routine::Gather => "gather",
             Routine::ScatterAdd => "scatter_add",
             Routine::Softmax => "softmax",
@@ -182,6 +185,7 @@ impl Routine {
             Routine::Argmax => reduce::argmax(isa, outs, ins),
             Routine::Pad { axis, starts } => pad::build(isa, *axis, starts, outs, ins),
             Routine::Matmul => gemm::build(isa, outs, ins),
+            Routine::MatmulBf16 => gemm::bf16::build(isa, outs, ins),
             Routine::Gather => gather::gather(isa, outs, ins),
             Routine::ScatterAdd => gather::scatter_add(isa, outs, ins),
             Routine::Softmax => rows::softmax(isa, outs, ins),

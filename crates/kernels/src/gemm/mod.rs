@@ -7,8 +7,9 @@
 //!
 //! `layout` simplifies a call, `small` computes tiny products on the spot, `row` those with a single row,
 //! `blocks` cuts the others into panels, `pack` copies strided operands, `micro` holds the register tiles, written once
-//! over the vectors of `lanes`.
+//! over the vectors of `lanes`. `bf16` has kernels that round to bfloat16 while they copy.
 
+pub(crate) mod bf16;
 mod blocks;
 pub(crate) mod direct;
 mod lanes;
@@ -25,7 +26,7 @@ use crate::tape::{Bases, Fault, Step, Worker};
 use crate::view::{DType, View};
 use blocks::Blocks;
 use layout::{Batch, Call, Dims};
-use micro::Kernel;
+use micro::{Kernel, Single};
 use row::Rows;
 use small::{Small, Whole};
 
@@ -78,7 +79,7 @@ fn check(isa: Isa, out: &View, a: &View, b: &View) -> Result<(), String> {
 }
 
 /// The cheapest step for a @ b = out.
-fn choose<K: Kernel<T: Small>>(isa: Isa, [a, b, out]: [View; 3]) -> Box<dyn Step> {
+fn choose<K: Single<T: Small>>(isa: Isa, [a, b, out]: [View; 3]) -> Box<dyn Step> {
     let Call { dims, batch, swapped } = layout::resolve(&a, &b);
     let views = if swapped { [b, a, out] } else { [a, b, out] };
     if dims.work() == 0 || batch.count == 0 {
