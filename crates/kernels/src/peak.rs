@@ -1,8 +1,11 @@
 //! What this machine can do at most: the yardstick of benchmarks.
 
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{__m256, __m512};
 use std::hint::black_box;
 use std::time::Instant;
 
+use crate::gemm::lanes::{Lanes, Plain};
 use crate::isa::Isa;
 
 /// Chains of multiply-adds that run side by side: enough to hide the latency of four cycles on two units.
@@ -44,18 +47,26 @@ fn middle(times: impl Iterator<Item = f64>) -> f64 {
     times[times.len() / 2]
 }
 
+/// Chains in vectors that are written out: left to itself, a compiler may gather and scatter them lane by lane.
+///
+/// # Safety
+/// The CPU has the instructions of `V`.
 #[inline(always)]
-fn run_chains<const N: usize>(steps: usize) -> f32 {
-    let mut sums = [[0.5f32; N]; CHAINS];
-    let (x, y) = (black_box(0.999_f32), black_box(0.001_f32));
-    for _ in 0..steps {
-        for sum in &mut sums {
-            for lane in sum.iter_mut() {
-                *lane = lane.mul_add(x, y);
+unsafe fn run_chains<V: Lanes<T = f32>>(steps: usize) -> f32 {
+    let mut out = [0f32; LANES];
+    // SAFETY: the caller's promise; no vector is longer than the array.
+    unsafe {
+        let (x, y) = (V::splat(black_box(0.999)), V::splat(black_box(0.001)));
+        let mut sums = [V::splat(0.5); CHAINS];
+        for _ in 0..steps {
+            for sum in &mut sums {
+                *sum = sum.fma(x, y);
             }
         }
+        let [first, rest @ ..] = sums;
+        rest.into_iter().fold(first, |all, sum| all.add(sum)).store(out.as_mut_ptr());
     }
-    sums.iter().flatten().sum()
+    out.iter().sum()
 }
 
 #[inline(always)]
@@ -66,7 +77,7 @@ fn run_streams(a: &mut [f32], b: &[f32], c: &[f32], x: f32) {
 }
 
 macro_rules! paths {
-    ($run:ident($($arg:ident: $ty:ty),*) $(-> $out:ty)?, $narrow:expr, $wide:expr) => {
+    ($run:ident($($arg:ident: $ty:ty),*) $(-> $out:ty)?, $plain:expr, $narrow:expr, $wide:expr) => {
         fn $run(isa: Isa, $($arg: $ty),*) $(-> $out)? {
             #[cfg(target_arch = "x86_64")]
             {
@@ -83,13 +94,21 @@ macro_rules! paths {
                 }
             }
             let _ = isa;
-            $narrow
+            $plain
         }
     };
 }
 
-paths!(chains(steps: usize) -> f32, run_chains::<{ LANES / 2 }>(steps), run_chains::<LANES>(steps));
-paths!(streams(a: &mut [f32], b: &[f32], c: &[f32], x: f32), run_streams(a, b, c, x), run_streams(a, b, c, x));
+// SAFETY of the calls: each path has the instructions of its vectors.
+paths!(chains(steps: usize) -> f32,
+    // SAFETY: as above.
+    unsafe { run_chains::<Plain<f32, 8>>(steps) },
+    // SAFETY: as above.
+    unsafe { run_chains::<__m256>(steps) },
+    // SAFETY: as above.
+    unsafe { run_chains::<__m512>(steps) });
+paths!(streams(a: &mut [f32], b: &[f32], c: &[f32], x: f32),
+    run_streams(a, b, c, x), run_streams(a, b, c, x), run_streams(a, b, c, x));
 
 #[cfg(test)]
 mod tests {

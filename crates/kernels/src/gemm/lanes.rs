@@ -11,7 +11,7 @@ use std::arch::x86_64::*;
 /// # Safety
 /// Every function needs a CPU with the instructions of its type. Loads and stores touch `N` elements from `p` on, the
 /// masked ones the first elements that the mask names and no others; no alignment is asked for. `N` is at most 16.
-pub(super) trait Lanes: Copy {
+pub(crate) trait Lanes: Copy {
     /// Type of an element.
     type T: Copy + Default + Send + Sync + 'static;
     /// Names the first few lanes.
@@ -49,7 +49,7 @@ pub(super) trait Lanes: Copy {
 
 /// `N` elements that the compiler may keep in whatever registers the target has.
 #[derive(Clone, Copy)]
-pub(super) struct Plain<T, const N: usize>([T; N]);
+pub(crate) struct Plain<T, const N: usize>([T; N]);
 
 macro_rules! plain {
     ($t:ty) => {

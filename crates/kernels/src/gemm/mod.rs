@@ -12,7 +12,7 @@
 pub(crate) mod bf16;
 mod blocks;
 pub(crate) mod direct;
-mod lanes;
+pub(crate) mod lanes;
 mod layout;
 mod micro;
 mod pack;
