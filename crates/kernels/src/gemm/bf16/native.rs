@@ -27,7 +27,7 @@ pub(super) fn supported() -> bool {
     *ANSWER.get_or_init(|| is_x86_feature_detected!("avx512bf16") && agrees())
 }
 
-/// Products and sums at every edge: two of all operands against [`step`].
+/// Some products and sums at every edge against [`step`].
 fn agrees() -> bool {
     let least = f32::MIN_POSITIVE;
     let below = f32::from_bits(least.to_bits() - 1);
@@ -147,7 +147,7 @@ fn ones(n: usize) -> __mmask16 {
 /// lower half of the last row if the number of steps is odd.
 ///
 /// # Safety
-/// `from` is in bounds with `width <= ld`, `to` has room for `ld` elements for every two steps, and the CPU has the
+/// `from` is in bounds with `width <= ld` and `depth <= KC`, `to` has room for `ld` elements for every two steps, and the CPU has the
 /// instructions.
 #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
 unsafe fn lay(to: *mut u32, ld: usize, from: Strided<f32>, past: u32) {

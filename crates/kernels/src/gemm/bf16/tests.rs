@@ -281,7 +281,7 @@ fn every_float_is_rounded_alike_on_every_path() {
         a.data.iter_mut().enumerate().for_each(|(i, x)| *x = f32::from_bits(i as u32 * 4099));
         let mut b = Operand::<f32>::new(2, &[dims[1], 2], &[0, 1], 0);
         b.data.fill(0.0);
-        b.data[0] = 1.0;
+        b.data[3] = 1.0;
         *b.data.last_mut().expect("it has two columns") = -1.0;
         check_product(&a, &b);
     }
@@ -309,6 +309,25 @@ fn signs_of_zero_are_those_of_the_documented_order() {
     b.data.fill(1e-30);
     check_product(&a, &b);
     assert!(ordered(&a, &b).iter().all(|x| x.to_bits() == (-0.0f32).to_bits()));
+}
+
+/// The smallest numbers with which two products leave a difference in their last digit: (1 + d)² - (1 + 2d) = d² for
+/// d = 2^-7. From 2^-112 on it is a normal number, below it is 0.
+#[test]
+fn tiles_are_looked_at_where_a_difference_can_be_subnormal() {
+    let power = |exponent: i32| f32::from_bits(((exponent + 127) as u32) << 23);
+    let digit = power(-7);
+    for exponent in -126..-100 {
+        let (small, rest) = (power(-60), power(exponent + 60));
+        let mut a = Operand::<f32>::new(1, &[9, 2], &[0, 1], 0);
+        a.data[3..].chunks_exact_mut(2).for_each(|row| row.copy_from_slice(&[(1.0 + digit) * small, small]));
+        let mut b = Operand::<f32>::new(2, &[2, 20], &[0, 1], 0);
+        b.data[3..23].fill((1.0 + digit) * rest);
+        b.data[23..].fill(-(1.0 + 2.0 * digit) * rest);
+        check_product(&a, &b);
+        let expected = if exponent < -112 { 0.0 } else { power(exponent - 14) };
+        assert!(ordered(&a, &b).into_iter().all(|x| x == expected), "{exponent}");
+    }
 }
 
 #[test]
