@@ -20,8 +20,8 @@ const NR: usize = VECTORS * N;
 /// Rows of a tile.
 const MR: usize = 8;
 
-/// Whether this CPU has the instruction, and computes with it what [`step`] says. That is documented by all makers, but
-/// cheap to ask, and a CPU that counts otherwise would change numbers silently.
+/// Whether this CPU has the instruction, and computes with it what [`step`] says. That was found by experiment on one kind of
+/// CPU; it is cheap to ask, and a CPU that counts otherwise would change numbers silently.
 pub(super) fn supported() -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
     *ANSWER.get_or_init(|| is_x86_feature_detected!("avx512bf16") && agrees())
@@ -57,11 +57,21 @@ fn agrees() -> bool {
 /// The CPU has it.
 #[target_feature(enable = "avx512f,avx512bf16")]
 pub(super) unsafe fn dot(sums: [f32; N], a: [u32; N], b: [u32; N]) -> [f32; N] {
-    // SAFETY: arrays and vectors are equally large and have no invalid values.
+    let mut out = [0f32; N];
+    // SAFETY: arrays are as large as vectors.
     unsafe {
-        let sums = _mm512_dpbf16_ps(std::mem::transmute(sums), std::mem::transmute(a), std::mem::transmute(b));
-        std::mem::transmute(sums)
+        let load = |x: [u32; N]| pairs(_mm512_loadu_si512(x.as_ptr().cast()));
+        let sums = _mm512_dpbf16_ps(_mm512_loadu_ps(sums.as_ptr()), load(a), load(b));
+        _mm512_storeu_ps(out.as_mut_ptr(), sums);
     }
+    out
+}
+
+/// A vector as one of pairs.
+#[inline(always)]
+fn pairs(x: __m512i) -> __m512bh {
+    // SAFETY: both are 512 bits without invalid values.
+    unsafe { std::mem::transmute::<__m512i, __m512bh>(x) }
 }
 
 /// Two numbers rounded, the first one in the upper half.
@@ -81,11 +91,11 @@ unsafe fn tile<const R: usize, const C: usize, const MASKED: bool>(t: &Tile<f32>
     unsafe {
         let mut acc = [[_mm512_setzero_ps(); C]; R];
         for _ in 0..t.depth.div_ceil(2) {
-            let row: [__m512i; C] = std::array::from_fn(|j| _mm512_loadu_si512(b.wrapping_add(j * N).cast()));
+            let row: [__m512bh; C] = std::array::from_fn(|j| pairs(_mm512_loadu_si512(b.wrapping_add(j * N).cast())));
             for (r, sums) in acc.iter_mut().enumerate() {
-                let x = _mm512_set1_epi32(*a.wrapping_add(r));
+                let x = pairs(_mm512_set1_epi32(*a.wrapping_add(r)));
                 for (sum, v) in sums.iter_mut().zip(row) {
-                    *sum = _mm512_dpbf16_ps(*sum, std::mem::transmute(x), std::mem::transmute(v));
+                    *sum = _mm512_dpbf16_ps(*sum, x, v);
                 }
             }
             a = a.wrapping_add(R);

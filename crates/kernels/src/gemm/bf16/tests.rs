@@ -67,7 +67,7 @@ impl Words {
             // Near the largest.
             3 => (251, 6, sum(247, 8)),
             // One digit from the smallest normal number, with products that turn the scale.
-            _ => (-30, 12, f32::from_bits(word as u32 & 0x8000_0000 | 0x0080_0000 + (word >> 40) as u32 % 2)),
+            _ => (-30, 12, f32::from_bits(word as u32 & 0x8000_0000 | (0x0080_0000 + (word >> 40) as u32 % 2))),
         };
         let mut half = || {
             let a = 10 + (self.next() % 234) as i64;
