@@ -9,6 +9,7 @@ pub mod recipe;
 use crate::optim::{self, Optimizer};
 use crate::{Batch, DType, Data, Graph, GraphError, Options, Program, Shape, State, Tensor, Var};
 use geartrain_engine::RunError;
+use geartrain_engine::compile::Pass;
 pub use networks::WORKLOADS;
 use recipe::Start;
 
@@ -66,12 +67,12 @@ pub struct Prepared {
 }
 
 impl Workload {
-    /// Compiles a step in f32 with the initial values of the recipe. A learning rate of one's own keeps many steps on
+    /// Compiles a step in f32 by `passes` with the initial values of the recipe. A learning rate of one's own keeps many steps on
     /// one batch away from a loss of 0.
     ///
     /// # Errors
     /// What the engine says; there is none for the workloads listed here.
-    pub fn prepare(&self, options: Options, lr: Option<f64>) -> Result<Prepared, GraphError> {
+    pub fn prepare(&self, options: Options, lr: Option<f64>, passes: &[Pass]) -> Result<Prepared, GraphError> {
         let g = Graph::new();
         let (state, optimizer) = match &self.kind {
             Kind::Training(training) => (training.build(&g, DType::F32, lr)?, Some((training.optimizer)())),
@@ -80,7 +81,7 @@ impl Workload {
                 (State::new(&g, 1)?, None)
             }
         };
-        let program = Program::compile(&g, &state, options)?;
+        let program = Program::compile_with(&g, &state, options, passes)?;
         let mut batch = program.batch();
         match &self.kind {
             Kind::Training(training) => training.feed(&mut batch),

@@ -1,15 +1,17 @@
 //! What this machine can do at most: the yardstick of benchmarks.
 
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{__m256, __m512};
 use std::hint::black_box;
 use std::time::Instant;
 
-use crate::gemm::{Lanes, Plain};
+use crate::gemm::lanes::{Lanes, Plain};
 use crate::isa::Isa;
-#[cfg(target_arch = "x86_64")]
-use std::arch::x86_64::{__m256, __m512};
 
 /// Chains of multiply-adds that run side by side: enough to hide the latency of four cycles on two units.
 const CHAINS: usize = 12;
+/// Lanes of a chain: the widest vector of f32.
+const LANES: usize = 16;
 
 /// Billions of f32 operations per second of one thread: independent fused multiply-adds in registers, counted as two.
 /// The median of `rounds` of some milliseconds.
@@ -20,12 +22,13 @@ pub fn multiply_add(isa: Isa, rounds: usize) -> f64 {
         black_box(chains(isa, black_box(steps)));
         begin.elapsed().as_secs_f64()
     });
-    (2 * lanes(isa) * CHAINS * steps) as f64 / middle(times) / 1e9
+    let lanes = if isa == Isa::Avx512 { LANES } else { LANES / 2 };
+    (2 * lanes * CHAINS * steps) as f64 / middle(times) / 1e9
 }
 
 /// Billions of bytes per second of one thread over `bytes` in all: a = b + c · x, three streams. The median of `rounds`.
 pub fn triad(isa: Isa, bytes: usize, rounds: usize) -> f64 {
-    let n = (bytes / 12).max(16);
+    let n = (bytes / 12).max(LANES);
     let (mut a, b, c) = (vec![0f32; n], vec![1f32; n], vec![2f32; n]);
     let repeats = (64 << 20) / (n * 12) + 1;
     let times = (0..rounds.max(1)).map(|_| {
@@ -44,40 +47,26 @@ fn middle(times: impl Iterator<Item = f64>) -> f64 {
     times[times.len() / 2]
 }
 
-/// f32 elements of a vector.
-fn lanes(isa: Isa) -> usize {
-    match isa {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => <__m512 as Lanes>::N,
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => <__m256 as Lanes>::N,
-        _ => Plain::<f32, 4>::N,
-    }
-}
-
-/// The sum of the first elements of all chains.
+/// Chains in vectors that are written out: left to itself, a compiler may gather and scatter them lane by lane.
 ///
 /// # Safety
 /// The CPU has the instructions of `V`.
 #[inline(always)]
 unsafe fn run_chains<V: Lanes<T = f32>>(steps: usize) -> f32 {
-    // SAFETY: the caller's promise; a vector is stored where there is room for the widest.
+    let mut out = [0f32; LANES];
+    // SAFETY: the caller's promise; no vector is longer than the array.
     unsafe {
-        let mut sums = [V::splat(0.5); CHAINS];
         let (x, y) = (V::splat(black_box(0.999)), V::splat(black_box(0.001)));
+        let mut sums = [V::splat(0.5); CHAINS];
         for _ in 0..steps {
             for sum in &mut sums {
                 *sum = sum.fma(x, y);
             }
         }
-        let mut total = 0.0;
-        for sum in sums {
-            let mut room = [0f32; 16];
-            sum.store(room.as_mut_ptr());
-            total += room[0];
-        }
-        total
+        let [first, rest @ ..] = sums;
+        rest.into_iter().fold(first, |all, sum| all.add(sum)).store(out.as_mut_ptr());
     }
+    out.iter().sum()
 }
 
 #[inline(always)]
@@ -110,19 +99,16 @@ macro_rules! paths {
     };
 }
 
-// SAFETY of the chains: each path runs only where the CPU has its instructions; arrays need none.
-paths!(
-    chains(steps: usize) -> f32,
-    unsafe { run_chains::<Plain<f32, 4>>(steps) },
+// SAFETY of the calls: each path has the instructions of its vectors.
+paths!(chains(steps: usize) -> f32,
+    // SAFETY: as above.
+    unsafe { run_chains::<Plain<f32, 8>>(steps) },
+    // SAFETY: as above.
     unsafe { run_chains::<__m256>(steps) },
-    unsafe { run_chains::<__m512>(steps) }
-);
-paths!(
-    streams(a: &mut [f32], b: &[f32], c: &[f32], x: f32),
-    run_streams(a, b, c, x),
-    run_streams(a, b, c, x),
-    run_streams(a, b, c, x)
-);
+    // SAFETY: as above.
+    unsafe { run_chains::<__m512>(steps) });
+paths!(streams(a: &mut [f32], b: &[f32], c: &[f32], x: f32),
+    run_streams(a, b, c, x), run_streams(a, b, c, x), run_streams(a, b, c, x));
 
 #[cfg(test)]
 mod tests {

@@ -45,9 +45,11 @@ pub enum Routine {
     },
     /// out (.., m, n) = a (.., m, k) @ b (.., k, n); batch axes agree, strides are free.
     Matmul,
+    /// The same of f32, each element rounded to bfloat16, subnormals and sums that become subnormal to 0.
+    MatmulBf16,
     /// A matrix product and a chain of elementwise instructions on it, run on each part of the product while it is in a
-    /// near cache. Output 0 is where the product goes; the inputs are those of the product, then those of the chain, whose
-    /// [`Arg::Input`](crate::Arg::Input) 0 is the product and 1 the first of its own. Other bits than those of two calls never come out.
+    /// near cache; its bits are those of two calls. Output 0 is where the product goes; the inputs are those of the
+    /// product, then those of the chain, whose [`Arg::Input`](crate::Arg::Input) 0 is the product and 1 the first of its own.
     Followed {
         /// The product.
         product: Box<Routine>,
@@ -163,6 +165,7 @@ impl Routine {
             Routine::Pad { .. } => "pad",
             Routine::Matmul => "matmul",
             Routine::Followed { product, .. } => product.name(),
+            Routine::MatmulBf16 => "matmul_bf16",
             Routine::Gather => "gather",
             Routine::ScatterAdd => "scatter_add",
             Routine::Softmax => "softmax",
@@ -181,7 +184,7 @@ impl Routine {
 
     /// Whether a chain may follow it in one call ([`Routine::Followed`]).
     pub fn may_be_followed(&self) -> bool {
-        matches!(self, Routine::Matmul)
+        matches!(self, Routine::Matmul | Routine::MatmulBf16)
     }
 
     /// Whether its inputs must be row-major.
@@ -201,17 +204,9 @@ impl Routine {
             Routine::Argmax => reduce::argmax(isa, outs, ins),
             Routine::Pad { axis, starts } => pad::build(isa, *axis, starts, outs, ins),
             Routine::Matmul => gemm::build(isa, outs, ins, None),
+            Routine::MatmulBf16 => gemm::bf16::build(isa, outs, ins, None),
             Routine::Followed { product, instrs, results, keeps } => {
-                if !product.may_be_followed() {
-                    return Err(format!("a chain does not follow {}", product.name()));
-                }
-                let ([first, rest @ ..], [a, b, others @ ..]) = (outs, ins) else {
-                    return Err("a product has an output and two inputs".to_string());
-                };
-                let given = if *keeps { rest } else { outs };
-                let taken: Vec<View> = std::iter::once(*first).chain(others.iter().copied()).collect();
-                let chain = tiles::chain(isa, instrs, results, given, &taken)?;
-                gemm::build(isa, &[*first], &[*a, *b], Some(chain))
+                followed(isa, product, (instrs, results, *keeps), outs, ins)
             }
             Routine::Gather => gather::gather(isa, outs, ins),
             Routine::ScatterAdd => gather::scatter_add(isa, outs, ins),
@@ -227,6 +222,27 @@ impl Routine {
             Routine::GlobalNorm => reduce::global_norm(isa, outs, ins),
             Routine::Custom(body) => custom(body, outs, ins),
         }
+    }
+}
+
+/// The step of a product and the chain behind it.
+fn followed(
+    isa: Isa,
+    product: &Routine,
+    (instrs, results, keeps): (&[Instr], &[usize], bool),
+    outs: &[View],
+    ins: &[View],
+) -> Result<Box<dyn Step>, String> {
+    let ([first, rest @ ..], [a, b, others @ ..]) = (outs, ins) else {
+        return Err("a product has an output and two inputs".to_string());
+    };
+    let given = if keeps { rest } else { outs };
+    let taken: Vec<View> = std::iter::once(first).chain(others).copied().collect();
+    let chain = Some(tiles::chain(isa, instrs, results, given, &taken)?);
+    match product {
+        Routine::Matmul => gemm::build(isa, &[*first], &[*a, *b], chain),
+        Routine::MatmulBf16 => gemm::bf16::build(isa, &[*first], &[*a, *b], chain),
+        other => Err(format!("a chain does not follow {}", other.name())),
     }
 }
 

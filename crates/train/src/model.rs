@@ -1,7 +1,7 @@
 //! From a configuration to graphs: one that trains, one that evaluates, one that writes.
 
-use geartrain_engine::compile::bf16::ROUND_PRODUCTS;
-use geartrain_engine::compile::{PASSES, Pass};
+use geartrain_engine::compile::PASSES;
+use geartrain_engine::compile::bf16;
 use geartrain_engine::{DType, Graph, GraphError, NUMERICS_VERSION, Options, Program, State};
 use geartrain_nn::optim::{self, AdamW, Momentum, Optimizer, Sgd};
 use geartrain_nn::{Dropout, Gpt2};
@@ -96,8 +96,10 @@ pub fn writing_graph(config: &Config, vocab: usize, dtype: DType) -> Graph {
 pub fn compile(graph: &Graph, state: &State, config: &Config) -> Result<Program> {
     let options = Options::default();
     let threads = if config.train.threads == 0 { options.threads } else { config.train.threads };
-    let first = (config.train.precision == Precision::Bf16).then_some(ROUND_PRODUCTS);
-    let passes: Vec<Pass> = first.into_iter().chain(PASSES.iter().copied()).collect();
+    let passes = match config.train.precision {
+        Precision::F32 => PASSES.to_vec(),
+        Precision::Bf16 => bf16::passes(),
+    };
     Program::compile_with(graph, state, Options { threads, ..options }, &passes).map_err(model_error)
 }
 
@@ -105,7 +107,7 @@ pub fn compile(graph: &Graph, state: &State, config: &Config) -> Result<Program>
 pub fn numerics_version(config: &Config) -> String {
     match config.train.precision {
         Precision::F32 => NUMERICS_VERSION.to_string(),
-        Precision::Bf16 => format!("{NUMERICS_VERSION}-bf16"),
+        Precision::Bf16 => format!("{NUMERICS_VERSION}-{}", bf16::NUMERICS),
     }
 }
 

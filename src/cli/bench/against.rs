@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::super::Outcome;
 use super::super::output::{complain, line};
 use super::measure::{duration, median};
-use super::{BenchArgs, Peer, options, prepare, time};
+use super::{BenchArgs, Peer, Precision, options, prepare, time};
 
 impl Peer {
     /// Its name, as its script is called.
@@ -26,6 +26,8 @@ impl Peer {
     /// What prints the times of a workload as a JSON row.
     fn command(self, args: &BenchArgs, workload: &Workload, threads: usize) -> Result<Command, String> {
         let variant: &[&str] = match self {
+            Peer::Torch if args.precision == Precision::Bf16 => &["--variant", "fused-bf16"],
+            _ if args.precision != Precision::F32 => return Err(format!("{} runs in f32 only", self.name())),
             Peer::Torch => &["--variant", "fused"],
             Peer::Jax => &["--variant", "jit"],
             Peer::Numpy => &[],
@@ -67,8 +69,9 @@ pub fn against(args: &BenchArgs, peer: Peer, chosen: &[&'static Workload]) -> Ou
     let threads = options(args).threads;
     if !args.json {
         line(&format!(
-            "{threads} threads, {} turns of {} s; ratio: our median over that of {}\n\n\
+            "{threads} threads, {}, {} turns of {} s; ratio: our median over that of {}\n\n\
              workload                  ours        theirs   ratio   ratios of the turns",
+            args.precision.name(),
             args.turns,
             args.seconds,
             peer.name()
@@ -106,7 +109,7 @@ pub fn against(args: &BenchArgs, peer: Peer, chosen: &[&'static Workload]) -> Ou
         };
         let (mine, other, ratio) = (middle(&mut ours), middle(&mut theirs), middle(&mut ratios));
         if args.json {
-            let row = json!({ "workload": workload.name, "threads": threads, "against": peer.name(),
+            let row = json!({ "workload": workload.name, "threads": threads, "precision": args.precision.name(), "against": peer.name(),
                 "median_us": mine * 1e6, "their_median_us": other * 1e6, "ratio": ratio });
             line(&row.to_string())?;
         } else {

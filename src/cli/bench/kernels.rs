@@ -86,9 +86,10 @@ pub fn kernels(args: &BenchArgs) -> Outcome {
     let peak_memory = peak::triad(options.isa, 96 << 20, 3);
     if !args.json {
         line(&format!(
-            "{} threads; peaks: {peak_flops:.0} GFLOP/s, {peak_cache:.0} GB/s over 6 MiB, {peak_memory:.0} GB/s of \
+            "{} threads, products in {}; peaks: {peak_flops:.0} GFLOP/s of f32, {peak_cache:.0} GB/s over 6 MiB, {peak_memory:.0} GB/s of \
              one thread over 96 MiB\n\nkernel                            time        rate       of peak",
-            options.threads
+            options.threads,
+            args.precision.name()
         ))?;
     }
     for kernel in list() {
@@ -97,7 +98,7 @@ pub fn kernels(args: &BenchArgs) -> Outcome {
         (kernel.build)(&g);
         let compiled: Result<(State, Program), GraphError> = (|| {
             let state = State::new(&g, 0)?;
-            let program = Program::compile(&g, &state, options)?;
+            let program = Program::compile_with(&g, &state, options, &args.precision.passes())?;
             Ok((state, program))
         })();
         let (state, mut program) = compiled.map_err(|e| failed(&e))?;
@@ -109,7 +110,7 @@ pub fn kernels(args: &BenchArgs) -> Outcome {
         };
         let rate = kernel.work / times.median / 1e9;
         if args.json {
-            let row = json!({ "kernel": kernel.name, "threads": options.threads, "median_us": times.median * 1e6,
+            let row = json!({ "kernel": kernel.name, "threads": options.threads, "precision": args.precision.name(), "median_us": times.median * 1e6,
                 "rate": rate, "unit": unit, "peak": peak });
             line(&row.to_string())?;
         } else {

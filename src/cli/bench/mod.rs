@@ -7,6 +7,7 @@ mod profile;
 
 use clap::{Args, ValueEnum};
 use geartrain::Options;
+use geartrain::engine::compile::{PASSES, Pass, bf16};
 use geartrain::train::Error;
 use geartrain::workloads::{self, Prepared, Workload};
 use serde_json::json;
@@ -27,6 +28,9 @@ pub struct BenchArgs {
     /// Seconds to measure each workload
     #[arg(long, value_name = "S", default_value_t = 3.0)]
     seconds: f64,
+    /// What matrix products multiply
+    #[arg(long, value_name = "TYPE", default_value = "f32")]
+    precision: Precision,
     /// Run another framework on the same work in turn with ours, and print the ratio of the medians
     #[arg(long, value_name = "FRAMEWORK")]
     against: Option<Peer>,
@@ -57,6 +61,33 @@ pub enum Peer {
     Burn,
     /// candle; cargo builds it first, which takes minutes
     Candle,
+}
+
+/// What matrix products multiply; everything else is f32.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Precision {
+    /// f32
+    F32,
+    /// f32 rounded to bfloat16
+    Bf16,
+}
+
+impl Precision {
+    /// Its name.
+    fn name(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+        }
+    }
+
+    /// What compiles programs in it.
+    fn passes(self) -> Vec<Pass> {
+        match self {
+            Precision::F32 => PASSES.to_vec(),
+            Precision::Bf16 => bf16::passes(),
+        }
+    }
 }
 
 /// The learning rate of networks under AdamW while they are timed: the work is the same, and many steps on one batch
@@ -101,7 +132,7 @@ fn prepare(workload: &Workload, args: &BenchArgs) -> Result<Prepared, Failure> {
         workloads::Kind::Training(training) => (training.optimizer)().corrections(1) != (1.0, 1.0),
         workloads::Kind::Other(_) => false,
     };
-    let prepared = workload.prepare(options(args), still.then_some(STILL));
+    let prepared = workload.prepare(options(args), still.then_some(STILL), &args.precision.passes());
     prepared.map_err(|e| Error::failed(format!("{}: {e}", workload.name)).into())
 }
 
@@ -117,7 +148,7 @@ fn all(args: &BenchArgs, chosen: Vec<&'static Workload>) -> Outcome {
     let threads = options(args).threads;
     if !args.json {
         let head = "workload                median       fastest     GFLOP/s     memory  calls";
-        line(&format!("{threads} threads, medians of {} s\n\n{head}", args.seconds))?;
+        line(&format!("{threads} threads, {}, medians of {} s\n\n{head}", args.precision.name(), args.seconds))?;
     }
     for workload in chosen {
         let mut prepared = prepare(workload, args)?;
@@ -127,7 +158,7 @@ fn all(args: &BenchArgs, chosen: Vec<&'static Workload>) -> Outcome {
         let gflops = cost.flops as f64 / times.median / 1e9;
         if args.json {
             let row = json!({
-                "workload": workload.name, "threads": threads, "median_us": times.median * 1e6,
+                "workload": workload.name, "threads": threads, "precision": args.precision.name(), "median_us": times.median * 1e6,
                 "min_us": times.fastest * 1e6, "flops": cost.flops, "gflops": gflops, "peak_bytes": bytes,
                 "arena_bytes": cost.arena_bytes, "live_bytes": cost.live_bytes, "state_bytes": cost.state_bytes,
                 "calls": cost.calls, "loss": prepared.loss(), "rss_bytes": measure::peak_rss(),

@@ -43,7 +43,9 @@ impl Draw {
 
     fn domain(&mut self, domain: &Domain, count: usize) -> Vec<f64> {
         match domain {
-            Domain::Between(low, high) => (0..count).map(|_| self.between(*low, *high)).collect(),
+            Domain::Between(low, high) | Domain::Single(low, high) => {
+                (0..count).map(|_| self.between(*low, *high)).collect()
+            }
             Domain::Away(kinks) => (0..count).map(|_| self.away(kinks)).collect(),
             Domain::Index(limit) => (0..count).map(|_| self.below(*limit as usize) as f64).collect(),
             Domain::Distinct => {
@@ -89,6 +91,7 @@ pub fn dtype_of(domain: &Domain, dtype: DType) -> DType {
     match domain {
         Domain::Index(_) => DType::U32,
         Domain::Scalar(_) => DType::F64,
+        Domain::Single(..) => DType::F32,
         _ => dtype,
     }
 }

@@ -2,34 +2,36 @@
 
 use std::sync::Arc;
 
-use super::Pass;
 use super::simplify::rebuild;
-use crate::ir::graph::{Inner, Node, NodeId, Source};
+use super::{PASSES, Pass};
+use crate::ir::graph::{Node, NodeId, Source};
 use crate::ir::types::DType;
-use crate::ops::round::RoundBf16;
+use crate::ops::matmul_bf16::MatmulBf16;
 
-/// Rounds both operands of every f32 matrix product to bfloat16. Sums, and everything else, keep their precision.
+/// Every f32 matrix product becomes one of operands rounded to bfloat16. Sums, and everything else, keep their
+/// precision.
 ///
-/// It goes before [`PASSES`](super::PASSES), on a graph that has its gradients already: they are those of the function
-/// as it stands, and are computed in this precision.
-pub const ROUND_PRODUCTS: Pass = Pass { name: "products in bfloat16", run: round_products };
+/// It goes behind [`PASSES`], which know products by their name, on a graph that has its gradients already: they are those
+/// of the function as it stands, and are computed in this precision. What was folded into a constant is f32.
+pub const PRODUCTS: Pass = Pass {
+    name: "products in bfloat16",
+    run: |g| {
+        rebuild(g, |out, node| {
+            let Source::Apply(op, inputs) = &node.source else { return None };
+            if op.name() != "matmul" || node.ty.dtype != DType::F32 {
+                return None;
+            }
+            out.nodes.push(Node { source: Source::Apply(Arc::new(MatmulBf16), inputs.clone()), ..node.clone() });
+            Some(NodeId(out.nodes.len() as u32 - 1))
+        })
+    },
+};
 
-fn round_products(g: &Inner) -> Inner {
-    rebuild(g, |out, node| {
-        let Source::Apply(op, inputs) = &node.source else { return None };
-        if op.name() != "matmul" || node.ty.dtype != DType::F32 {
-            return None;
-        }
-        let rounded = inputs.iter().map(|x| {
-            let (source, ty) = (Source::Apply(Arc::new(RoundBf16), vec![*x]), out.nodes[x.index()].ty);
-            push(out, Node { source, ty, name: None, origin: node.origin })
-        });
-        let inputs = rounded.collect();
-        Some(push(out, Node { source: Source::Apply(op.clone(), inputs), ..node.clone() }))
-    })
-}
+/// What the numbers of such programs are called behind [`NUMERICS_VERSION`](crate::NUMERICS_VERSION). Those without the `.2`
+/// kept subnormal numbers.
+pub const NUMERICS: &str = "bf16.2";
 
-fn push(out: &mut Inner, node: Node) -> NodeId {
-    out.nodes.push(node);
-    NodeId(out.nodes.len() as u32 - 1)
+/// [`PASSES`], then [`PRODUCTS`].
+pub fn passes() -> Vec<Pass> {
+    PASSES.iter().copied().chain([PRODUCTS]).collect()
 }

@@ -289,6 +289,8 @@ pub struct Array {
 pub enum Domain {
     /// Uniform in [low, high).
     Between(f64, f64),
+    /// The same of dtype f32, whatever dtype the case runs in.
+    Single(f64, f64),
     /// Uniform in [-3, 3) but at least 0.05 away from each of these kinks.
     Away(&'static [f64]),
     /// Whole numbers below the limit, as u32.

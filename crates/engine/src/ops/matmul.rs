@@ -84,7 +84,7 @@ impl Op for Matmul {
 }
 
 /// The product of matrices of `f` of the elements.
-fn product(x: &[Array], f: impl Fn(f64) -> f64) -> Vec<f64> {
+pub(super) fn product(x: &[Array], f: impl Fn(f64) -> f64) -> Vec<f64> {
     let rank = x[0].shape.rank();
     let (m, k) = (x[0].shape.dims()[rank - 2], x[0].shape.dims()[rank - 1]);
     let n = x[1].shape.dims()[rank - 1];

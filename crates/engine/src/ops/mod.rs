@@ -8,11 +8,11 @@ pub mod gather;
 pub mod layout;
 pub mod loss;
 pub mod matmul;
+pub mod matmul_bf16;
 pub mod norm;
 pub mod pointwise;
 pub mod random;
 pub mod reduce;
-pub mod round;
 pub mod select;
 pub mod softmax;
 pub mod unary;
@@ -38,6 +38,7 @@ pub static OPS: &[&dyn Op] = &[
     &layout::Copy,
     &concat::Concat::EXAMPLE,
     &matmul::Matmul,
+    &matmul_bf16::MatmulBf16,
     &reduce::Sum::EXAMPLE,
     &reduce::Max::EXAMPLE,
     &reduce::Argmax,
@@ -66,7 +67,6 @@ pub static OPS: &[&dyn Op] = &[
     &norm::NormalizeGrad::EXAMPLE,
     &norm::GlobalNorm,
     &random::DropoutMask::EXAMPLE,
-    &round::RoundBf16,
     &update::Sgd,
     &update::Momentum::EXAMPLE,
     &update::Ema::EXAMPLE,

@@ -62,6 +62,7 @@ impl<K: Kernel> Blocks<K> {
         // Tiles walk along k. A copy pays when several panels of columns read it.
         let crowded = (dims.rsa * size_of::<K::T>()).is_multiple_of(CROWDED);
         let left = match dims.csa {
+            _ if K::COPIES => Left::Tiles,
             1 if crowded && dims.m >= 8 * K::MR && dims.n >= 8 * K::NR => Left::Rows,
             1 => Left::InPlace,
             _ if dims.n > K::NR => Left::Tiles,
@@ -72,7 +73,7 @@ impl<K: Kernel> Blocks<K> {
 
     /// Whether b is copied before `rows` rows are computed.
     fn pack_b(&self, rows: usize) -> bool {
-        self.dims.csb != 1 || rows > PACK_TILES * K::MR
+        K::COPIES || self.dims.csb != 1 || rows > PACK_TILES * K::MR
     }
 
     /// Elements of the copies of b and of a.

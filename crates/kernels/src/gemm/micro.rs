@@ -145,6 +145,8 @@ pub(crate) trait Kernel: Send + Sync + 'static {
     const NR: usize;
     /// Columns of a vector.
     const LANES: usize;
+    /// Whether panels read both operands from copies, always, as `pack_a` and `pack_b` lay them down.
+    const COPIES: bool = false;
     /// c = or += a @ b over a panel of at most `NR` columns.
     ///
     /// # Safety
@@ -160,6 +162,10 @@ pub(crate) trait Kernel: Send + Sync + 'static {
     /// # Safety
     /// As there.
     unsafe fn pack_b(to: *mut Self::T, from: pack::Strided<Self::T>);
+}
+
+/// A kernel that also computes single rows.
+pub(crate) trait Single: Kernel {
     /// [`row::row`].
     ///
     /// # Safety
@@ -240,7 +246,9 @@ macro_rules! kernel {
                 // SAFETY: the caller's promise.
                 unsafe { Self::columns(to, from) }
             }
+        }
 
+        impl Single for $name {
             #[inline(always)]
             unsafe fn row(r: &Row<$t>) {
                 // SAFETY: the caller's promise.

@@ -10,11 +10,12 @@
 //!
 //! `layout` simplifies a call, `small` computes tiny products on the spot, `row` those with a single row,
 //! `blocks` cuts the others into panels, `pack` copies strided operands, `micro` holds the register tiles, written once
-//! over the vectors of `lanes`.
+//! over the vectors of `lanes`. `bf16` has kernels that round to bfloat16 while they copy.
 
+pub(crate) mod bf16;
 mod blocks;
 pub(crate) mod direct;
-mod lanes;
+pub(crate) mod lanes;
 mod layout;
 mod micro;
 mod pack;
@@ -28,9 +29,8 @@ use crate::tape::{Bases, Fault, Step, Worker};
 use crate::tiles::Chain;
 use crate::view::{DType, View};
 use blocks::Blocks;
-pub(crate) use lanes::{Lanes, Plain};
 use layout::{Batch, Call, Dims};
-use micro::Kernel;
+use micro::{Kernel, Single};
 use row::Rows;
 use small::{Small, Whole};
 
@@ -83,7 +83,7 @@ fn check(isa: Isa, out: &View, a: &View, b: &View) -> Result<(), String> {
 }
 
 /// The cheapest step for a @ b = out.
-fn choose<K: Kernel<T: Small>>(isa: Isa, [a, b, out]: [View; 3], chain: Option<Chain>) -> Box<dyn Step> {
+fn choose<K: Single<T: Small>>(isa: Isa, [a, b, out]: [View; 3], chain: Option<Chain>) -> Box<dyn Step> {
     let Call { dims, batch, swapped } = layout::resolve(&a, &b);
     let views = if swapped { [b, a, out] } else { [a, b, out] };
     if dims.work() == 0 || batch.count == 0 {

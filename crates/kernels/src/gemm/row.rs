@@ -3,7 +3,7 @@
 
 use super::lanes::Lanes;
 use super::layout::{Batch, Dims};
-use super::micro::Kernel;
+use super::micro::Single;
 use super::{After, KC, Way};
 use crate::tape::Worker;
 
@@ -101,21 +101,21 @@ unsafe fn add<V: Lanes, const R: usize>(s: &Stretch<V::T>) -> usize {
 }
 
 /// Products of one row each.
-pub(super) struct Rows<K: Kernel> {
+pub(super) struct Rows<K: Single> {
     dims: Dims,
     batch: Batch,
     parallel: bool,
     kernel: std::marker::PhantomData<K>,
 }
 
-impl<K: Kernel> Rows<K> {
+impl<K: Single> Rows<K> {
     /// A plan for `batch.count` products with `dims.m == 1`.
     pub(super) fn new(dims: Dims, batch: Batch, parallel: bool) -> Rows<K> {
         Rows { dims, batch, parallel, kernel: std::marker::PhantomData }
     }
 }
 
-impl<K: Kernel> Way for Rows<K> {
+impl<K: Single> Way for Rows<K> {
     type T = K::T;
 
     fn parallel(&self) -> bool {

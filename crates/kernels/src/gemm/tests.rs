@@ -8,11 +8,11 @@ use crate::shape::Shape;
 use crate::view::Region;
 
 /// Lengths around every tile, vector and block, and a prime.
-const SIZES: [usize; 17] = [0, 1, 3, 7, 8, 16, 17, 47, 48, 49, 63, 64, 65, 101, 255, 256, 257];
+pub(super) const SIZES: [usize; 17] = [0, 1, 3, 7, 8, 16, 17, 47, 48, 49, 63, 64, 65, 101, 255, 256, 257];
 const WORKERS: [usize; 5] = [1, 2, 3, 6, 7];
 
 /// What the tests need of f32 and f64.
-trait Float: bytemuck::Pod + Default + PartialEq + std::fmt::Debug + Into<f64> {
+pub(super) trait Float: bytemuck::Pod + Default + PartialEq + std::fmt::Debug + Into<f64> {
     const DTYPE: DType;
     /// Half the distance from 1 to the next number.
     const ROUNDING: f64;
@@ -46,13 +46,13 @@ float!(f32, DType::F32);
 float!(f64, DType::F64);
 
 /// A value at any strides: the memory that holds it and its view.
-struct Operand<T> {
-    data: Vec<T>,
-    view: View,
+pub(super) struct Operand<T> {
+    pub(super) data: Vec<T>,
+    pub(super) view: View,
 }
 
 /// Numbers in -1..1 with every bit of the mantissa in use.
-fn numbers(seed: u64) -> impl FnMut() -> f64 {
+pub(super) fn numbers(seed: u64) -> impl FnMut() -> f64 {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     move || {
         state ^= state << 13;
@@ -65,7 +65,7 @@ fn numbers(seed: u64) -> impl FnMut() -> f64 {
 impl<T: Float> Operand<T> {
     /// A view whose axes stand in memory in the order `axes` (outermost first), rows `gap` elements longer than needed.
     /// Axes that are not listed repeat.
-    fn new(seed: u64, dims: &[usize], axes: &[usize], gap: usize) -> Operand<T> {
+    pub(super) fn new(seed: u64, dims: &[usize], axes: &[usize], gap: usize) -> Operand<T> {
         let shape = Shape::checked(dims).expect("a small shape");
         let mut view = View { strides: [0; 6], ..View::contiguous(T::DTYPE, Region::ARENA, 3, shape) };
         let mut step = 1;
@@ -88,13 +88,13 @@ impl<T: Float> Operand<T> {
         at
     }
 
-    fn at(&self, item: usize, i: usize, j: usize) -> T {
+    pub(super) fn at(&self, item: usize, i: usize, j: usize) -> T {
         let rank = self.view.shape.rank();
         self.data[self.item(item) + i * self.view.strides[rank - 2] + j * self.view.strides[rank - 1]]
     }
 }
 
-fn sizes<T: Float>(a: &Operand<T>, b: &Operand<T>) -> (usize, usize, usize, Shape) {
+pub(super) fn sizes<T: Float>(a: &Operand<T>, b: &Operand<T>) -> (usize, usize, usize, Shape) {
     let rank = a.view.shape.rank();
     let (m, k, n) = (a.view.shape.dims()[rank - 2], a.view.shape.dims()[rank - 1], b.view.shape.dims()[rank - 1]);
     (m, n, k, a.view.shape.with(rank - 1, n))
@@ -102,12 +102,17 @@ fn sizes<T: Float>(a: &Operand<T>, b: &Operand<T>) -> (usize, usize, usize, Shap
 
 /// The step's output, every worker in turn. The memory around it and fresh scratch hold a pattern; the pattern around
 /// the output must survive.
-fn compute<T: Float>(isa: Isa, workers: usize, a: &Operand<T>, b: &Operand<T>) -> Vec<T> {
+pub(super) fn run<T: Float>(
+    build: impl Fn(&[View], &[View]) -> Result<Box<dyn Step>, String>,
+    workers: usize,
+    a: &Operand<T>,
+    b: &Operand<T>,
+) -> Vec<T> {
     let (_, _, _, shape) = sizes(a, b);
     let out = View::contiguous(T::DTYPE, Region::state(0), 5, shape);
     let in_region = |region: u16, view: View| View { region: Region(region), ..view };
     let ins = [in_region(0, a.view), in_region(1, b.view)];
-    let step = build(isa, &[in_region(2, out)], &ins, None).expect("the shapes agree");
+    let step = build(&[in_region(2, out)], &ins).expect("the shapes agree");
     let mut data = vec![T::of(f64::NAN); out.end() + 70];
     for index in 0..workers {
         let mut scratch = Memory::zeroed(step.scratch() + 64);
@@ -123,6 +128,10 @@ fn compute<T: Float>(isa: Isa, workers: usize, a: &Operand<T>, b: &Operand<T>) -
     let intact = |x: &T| (*x).into().is_nan();
     assert!(data[..5].iter().all(intact) && data[out.end()..].iter().all(intact), "a write outside the output");
     data[5..out.end()].to_vec()
+}
+
+fn compute<T: Float>(isa: Isa, workers: usize, a: &Operand<T>, b: &Operand<T>) -> Vec<T> {
+    run(|outs, ins| build(isa, outs, ins, None), workers, a, b)
 }
 
 /// The documented order, one element at a time.
@@ -245,23 +254,25 @@ fn rows_over_several_blocks() {
 }
 
 /// Lengths of the axes and the order in which they stand in memory; an axis left out repeats.
-type Axes = ([usize; 4], &'static [usize]);
+pub(super) type Axes = ([usize; 4], &'static [usize]);
+
+/// Left and right operands of batches.
+pub(super) const BATCHES: [(Axes, Axes); 10] = [
+    (([2, 3, 5, 7], &[0, 1, 2, 3]), ([2, 3, 7, 9], &[0, 1, 2, 3])),
+    (([2, 3, 17, 8], &[0, 2, 1, 3]), ([2, 3, 8, 17], &[0, 3, 1, 2])),
+    (([2, 3, 17, 16], &[0, 2, 1, 3]), ([2, 3, 16, 40], &[0, 2, 1, 3])),
+    (([2, 3, 9, 33], &[0, 1, 2, 3]), ([2, 3, 33, 31], &[2, 3])),
+    (([2, 3, 17, 8], &[0, 2, 1, 3]), ([2, 3, 8, 30], &[2, 3])),
+    (([3, 2, 30, 20], &[2, 3]), ([3, 2, 20, 30], &[0, 1, 3, 2])),
+    (([3, 2, 9, 20], &[0, 2, 3]), ([3, 2, 20, 50], &[1, 3, 2])),
+    (([2, 4, 1, 6], &[0, 1, 3]), ([2, 4, 6, 5], &[0, 2, 3])),
+    (([1, 9, 40, 32], &[2, 1, 3, 0]), ([1, 9, 32, 40], &[3, 1, 2, 0])),
+    (([2, 2, 33, 40], &[0, 1, 3, 2]), ([2, 2, 40, 1], &[3, 2, 1, 0])),
+];
 
 #[test]
 fn batches_at_any_strides() {
-    let cases: [(Axes, Axes); 10] = [
-        (([2, 3, 5, 7], &[0, 1, 2, 3]), ([2, 3, 7, 9], &[0, 1, 2, 3])),
-        (([2, 3, 17, 8], &[0, 2, 1, 3]), ([2, 3, 8, 17], &[0, 3, 1, 2])),
-        (([2, 3, 17, 16], &[0, 2, 1, 3]), ([2, 3, 16, 40], &[0, 2, 1, 3])),
-        (([2, 3, 9, 33], &[0, 1, 2, 3]), ([2, 3, 33, 31], &[2, 3])),
-        (([2, 3, 17, 8], &[0, 2, 1, 3]), ([2, 3, 8, 30], &[2, 3])),
-        (([3, 2, 30, 20], &[2, 3]), ([3, 2, 20, 30], &[0, 1, 3, 2])),
-        (([3, 2, 9, 20], &[0, 2, 3]), ([3, 2, 20, 50], &[1, 3, 2])),
-        (([2, 4, 1, 6], &[0, 1, 3]), ([2, 4, 6, 5], &[0, 2, 3])),
-        (([1, 9, 40, 32], &[2, 1, 3, 0]), ([1, 9, 32, 40], &[3, 1, 2, 0])),
-        (([2, 2, 33, 40], &[0, 1, 3, 2]), ([2, 2, 40, 1], &[3, 2, 1, 0])),
-    ];
-    for (i, ((da, oa), (db, ob))) in cases.into_iter().enumerate() {
+    for (i, ((da, oa), (db, ob))) in BATCHES.into_iter().enumerate() {
         check_product(&Operand::<f32>::new(3, &da, oa, i % 2), &Operand::new(4, &db, ob, 0));
         check_product(&Operand::<f64>::new(5, &da, oa, 0), &Operand::new(6, &db, ob, i % 2));
     }

@@ -59,8 +59,6 @@ pub trait Real:
     fn abs(self) -> Self;
     /// Square root, correctly rounded.
     fn sqrt(self) -> Self;
-    /// The nearest bfloat16, ties to even; f64 is rounded to f32 first.
-    fn round_bf16(self) -> Self;
     /// e to the power of `self`. f32: error at most 1.1 ulp (1.02).
     fn exp(self) -> Self;
     /// Natural logarithm; -inf at ±0, NaN below. f32: at most 1.0 ulp (0.89).
@@ -132,7 +130,6 @@ macro_rules! functions {
 impl Real for f32 {
     common!(f32, DType::F32);
     functions!(
-        round_bf16 = single::round_bf16,
         exp = single::exp,
         ln = single::ln,
         tanh = single::tanh,
@@ -146,7 +143,6 @@ impl Real for f32 {
 impl Real for f64 {
     common!(f64, DType::F64);
     functions!(
-        round_bf16 = round_bf16_f64,
         exp = libm::exp,
         ln = libm::log,
         tanh = libm::tanh,
@@ -155,10 +151,6 @@ impl Real for f64 {
         cos = libm::cos,
         sigmoid = sigmoid_f64
     );
-}
-
-fn round_bf16_f64(x: f64) -> f64 {
-    f64::from(single::round_bf16(x as f32))
 }
 
 /// As the one for f32: no exponential of a positive number, so that neither tail overflows.

@@ -51,15 +51,6 @@ fn exp_parts(x: f32) -> (f32, i32) {
     (p, rounded.to_bits().wrapping_sub(ROUND.to_bits()) as i32)
 }
 
-/// Half the distance to the next bfloat16 is added to the bits, a little less where the last digit kept is even, and
-/// the lower half is cut off. Finite numbers too large become infinite by the carry.
-#[inline(always)]
-pub(super) fn round_bf16(x: f32) -> f32 {
-    let bits = x.to_bits();
-    let rounded = f32::from_bits(bits.wrapping_add(0x7fff + (bits >> 16 & 1)) & 0xffff_0000);
-    if x.is_nan() { x } else { rounded }
-}
-
 /// exp. Outside of -104..89 the result is 0 or infinity, whatever the argument. The power of two comes in two halves:
 /// results too small for one are rounded once, results too large become infinite by themselves.
 #[inline(always)]

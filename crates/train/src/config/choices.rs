@@ -111,7 +111,7 @@ choices! {
     Precision {
         /// f32.
         F32 = "f32",
-        /// f32 rounded to bfloat16.
+        /// f32 rounded to bfloat16, subnormal numbers to 0.
         Bf16 = "bf16",
     }
 }

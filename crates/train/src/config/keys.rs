@@ -206,7 +206,7 @@ pub const KEYS: &[Key] = &[
     key("train.keep", size(0), "3", |c| Slot::Size(&mut c.train.keep),
         "How many of the newest checkpoints are kept beside the best one; 0 for all."),
     key("train.precision", KeyType::Choice(Precision::NAMES), "f32", |c| Slot::Choice(&mut c.train.precision),
-        "What matrix products multiply: f32, or numbers rounded to bfloat16, which is no faster on most CPUs."),
+        "What matrix products multiply: f32, or numbers rounded to bfloat16, faster on CPUs with avx512_bf16."),
     key("train.seed", whole(0), "1337", |c| Slot::Whole(&mut c.train.seed),
         "Decides the initial weights, the data order and dropout.").flag("--seed"),
     key("train.threads", size(0), "0", |c| Slot::Size(&mut c.train.threads),

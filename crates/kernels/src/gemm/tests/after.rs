@@ -27,7 +27,13 @@ fn chain(dtype: DType) -> Vec<Instr> {
 }
 
 /// The three places of the outputs one after another: product (if kept), first and second result.
-fn outputs<T: Float>(isa: Isa, threads: usize, [batch, m, n, k]: Sizes, keeps: bool, together: bool) -> Vec<T> {
+fn outputs<T: Float>(
+    (isa, threads): (Isa, usize),
+    product: &Routine,
+    [batch, m, n, k]: Sizes,
+    keeps: bool,
+    together: bool,
+) -> Vec<T> {
     let shape = Shape::from([batch, m, n]);
     let (count, room) = (shape.count(), shape.count() + 9);
     let place = |region: Region, at: usize, dims: [usize; 3]| View::contiguous(T::DTYPE, region, at, dims.into());
@@ -40,17 +46,17 @@ fn outputs<T: Float>(isa: Isa, threads: usize, [batch, m, n, k]: Sizes, keeps: b
     let length = data.len() / size_of::<T>();
     data.slice_mut::<T>(0, length).iter_mut().for_each(|x| *x = T::of(next()));
 
-    let [product, first, second] = [0, 1, 2].map(|i| place(Region::ARENA, i * room, [batch, m, n]));
+    let [place, first, second] = [0, 1, 2].map(|i| place(Region::ARENA, i * room, [batch, m, n]));
     let mut tape = TapeBuilder::new(isa, threads, &[3 * room * size_of::<T>(), data.len(), 0]);
     if together {
-        let outs: &[View] = if keeps { &[product, first, second] } else { &[second, first] };
+        let outs: &[View] = if keeps { &[place, first, second] } else { &[second, first] };
         let results = if keeps { vec![0, 1] } else { vec![1, 0] };
         let routine = Routine::Followed { product: Box::new(Routine::Matmul), instrs: chain(T::DTYPE), results, keeps };
         tape.push(0, &routine, outs, &[a, b, row, matrix]).expect("it fits");
     } else {
-        tape.push(0, &Routine::Matmul, &[product], &[a, b]).expect("it fits");
+        tape.push(0, product, &[place], &[a, b]).expect("it fits");
         let routine = Routine::Tiles { instrs: chain(T::DTYPE), results: vec![0, 1] };
-        tape.push(1, &routine, &[first, second], &[product, row, matrix]).expect("it fits");
+        tape.push(1, &routine, &[first, second], &[place, row, matrix]).expect("it fits");
     }
     let mut tape = tape.finish(Memory::zeroed(0)).expect("it fits");
     tape.run(&data, StateRef::Shared(&[])).expect("nothing can fail");
@@ -58,12 +64,12 @@ fn outputs<T: Float>(isa: Isa, threads: usize, [batch, m, n, k]: Sizes, keeps: b
     tape.arena().slice::<T>(from, 3 * room - from).to_vec()
 }
 
-fn check<T: Float>(sizes: Sizes) {
+fn check<T: Float>(product: &Routine, sizes: Sizes) {
     for keeps in [true, false] {
-        let expected = outputs::<T>(Isa::Portable, 1, sizes, keeps, false);
+        let expected = outputs::<T>((Isa::Portable, 1), product, sizes, keeps, false);
         for isa in Isa::ALL.into_iter().filter(|isa| isa.supported()) {
             for threads in [1, 2, 3, 7] {
-                let found = outputs::<T>(isa, threads, sizes, keeps, true);
+                let found = outputs::<T>((isa, threads), product, sizes, keeps, true);
                 assert_bits(&found, &expected, &format!("{sizes:?}, {isa:?}, {threads} threads, keeps {keeps}"));
             }
         }
@@ -86,8 +92,9 @@ fn sizes_of_every_way() {
         [1, 130, 1000, 20],
     ];
     for sizes in all {
-        check::<f32>(sizes);
-        check::<f64>(sizes);
+        check::<f32>(&Routine::Matmul, sizes);
+        check::<f64>(&Routine::Matmul, sizes);
+        check::<f32>(&Routine::MatmulBf16, sizes);
     }
 }
 
