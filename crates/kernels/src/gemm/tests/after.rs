@@ -51,7 +51,7 @@ fn outputs<T: Float>(
     if together {
         let outs: &[View] = if keeps { &[place, first, second] } else { &[second, first] };
         let results = if keeps { vec![0, 1] } else { vec![1, 0] };
-        let routine = Routine::Followed { product: Box::new(Routine::Matmul), instrs: chain(T::DTYPE), results, keeps };
+        let routine = Routine::Followed { product: Box::new(product.clone()), instrs: chain(T::DTYPE), results, keeps };
         tape.push(0, &routine, outs, &[a, b, row, matrix]).expect("it fits");
     } else {
         tape.push(0, product, &[place], &[a, b]).expect("it fits");
