@@ -16,6 +16,7 @@ mod squares;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+pub(crate) mod wide;
 
 use std::marker::PhantomData;
 

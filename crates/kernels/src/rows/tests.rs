@@ -1,21 +1,32 @@
 use super::*;
 use crate::reduce::testing::{Data, Element, Layout, epsilon, lane_rule, lane_sum, noise, refusal, run, same};
+use crate::tape::Fault;
+use crate::view::DType;
 
-/// (rows, length), around the lane count, the padding and the chunk; the last ones are shared among workers.
-const SHAPES: [(usize, usize); 13] = [
+/// (rows, length), around the lane count, the padding, the number of rows that go together and the chunk; the last ones
+/// are shared among workers.
+const SHAPES: [(usize, usize); 21] = [
     (0, 3),
     (3, 0),
     (1, 1),
     (5, 2),
+    (4, 5),
+    (33, 3),
     (3, 15),
     (40, 16),
     (2, 17),
+    (37, 31),
     (7, 63),
     (3, 64),
     (5, 65),
+    (19, 65),
+    (17, 128),
     (2, 256),
+    (9, 257),
     (127, 293),
+    (2, 2048),
     (3, 9001),
+    (130, 65),
 ];
 
 fn one<T: Real>() -> T {
@@ -78,6 +89,31 @@ fn softmax_of_masked_and_huge_logits() {
     let (y, _) = run::<f32>(&[5, 3], &[Data::new(&[5, 3], &x, Layout::RowMajor)], &softmax);
     assert_eq!(y[..6], [0.5, 0.0, 0.5, 0.5, 0.0, 0.5]);
     assert!(y[6..].iter().all(|y| y.is_nan()));
+}
+
+#[test]
+fn one_strange_logit_decides_about_its_row_alone() {
+    let (inf, nan) = (f32::INFINITY, f32::NAN);
+    for len in [2, 5, 16, 17, 65, 300, 5000] {
+        for at in [0, len / 2, len - 1] {
+            for (strange, spoils) in [(-inf, false), (inf, true), (nan, true), (-nan, true)] {
+                let mut x = noise::<f32>(8, 3 * len);
+                x[len + at] = strange;
+                let logits = Data::new(&[3, len], &x, Layout::RowMajor);
+                let picks = Data::new(&[3], &vec![((at + 1) % len) as u32; 3], Layout::RowMajor);
+                let ct = Data::new(&[3], &[1.0f32; 3], Layout::RowMajor);
+                let (y, _) = run::<f32>(&[3, len], &[logits.clone()], &softmax);
+                let (losses, _) = run::<f32>(&[3], &[logits.clone(), picks.clone()], &cross_entropy);
+                let (grads, _) = run::<f32>(&[3, len], &[logits, picks, ct], &cross_entropy_grad);
+                for r in 0..3 {
+                    let spoiled = spoils && r == 1;
+                    let row = |x: &[f32]| x[r * len..][..len].iter().all(|x| x.is_nan() == spoiled);
+                    assert!(row(&y) && row(&grads) && losses[r].is_nan() == spoiled, "{strange} at {at} of {len}");
+                }
+                assert!(spoils || y[len + at] == 0.0 && grads[len + at] == 0.0);
+            }
+        }
+    }
 }
 
 fn labels(rows: usize, len: usize) -> Vec<u32> {
