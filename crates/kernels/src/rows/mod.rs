@@ -14,7 +14,7 @@ mod tests;
 
 pub(crate) use cross_entropy::{cross_entropy, cross_entropy_grad};
 pub(crate) use normalize::{normalize, normalize_grad};
-pub(crate) use softmax::softmax;
+pub(crate) use softmax::{exponentials, softmax};
 
 use crate::math::Real;
 use crate::reduce::axes::Axes;
@@ -70,6 +70,26 @@ impl Rows {
             let start = bases.ptr::<T>(&self.view).add(self.rows.offset(r));
             self.axis.stage(start.cast_const(), 0, self.len, scratch)
         }
+    }
+
+    /// Rows `start..start + count`, as [`Rows::row`] finds them; null behind them.
+    ///
+    /// # Safety
+    /// As there, and `count` is at most `N`, 1 where rows are copied.
+    #[inline(always)]
+    unsafe fn group<T: Real, const N: usize>(
+        &self,
+        bases: &Bases,
+        start: usize,
+        count: usize,
+        scratch: *mut T,
+    ) -> [*const T; N] {
+        let mut rows = [std::ptr::null(); N];
+        for (i, row) in rows[..count].iter_mut().enumerate() {
+            // SAFETY: as above.
+            *row = unsafe { self.row(bases, start + i, scratch) };
+        }
+        rows
     }
 }
 

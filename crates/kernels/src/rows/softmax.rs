@@ -60,18 +60,21 @@ pub(crate) unsafe fn exponentials<V: Wide, const WRITE: bool>(
     f: impl Fn(V) -> V,
 ) -> V::T {
     let mut total = V::T::ZERO;
-    for start in (0..len).step_by(CHUNK) {
+    let mut start = 0;
+    while start < len {
         let end = len.min(start + CHUNK);
         let whole = end / LANES * LANES;
         // SAFETY: blocks below `whole` are whole, and the last one is read and written as far as the row goes.
         unsafe {
             let mut sums = V::splat(V::T::ZERO);
-            for at in (start..whole).step_by(LANES) {
+            let mut at = start;
+            while at < whole {
                 let e = f(V::load(x.add(at))).exp(LANES);
                 if WRITE {
                     e.store(out.add(at));
                 }
                 sums = sums.add(e);
+                at += LANES;
             }
             if whole < end {
                 let first = V::first(end - whole);
@@ -85,6 +88,7 @@ pub(crate) unsafe fn exponentials<V: Wide, const WRITE: bool>(
             }
             total = total + sums.sum();
         }
+        start = end;
     }
     total
 }
@@ -122,21 +126,20 @@ impl<T: Real> Group<T> {
     ) -> Group<T> {
         // Rows that are copied are not kept in scratch memory otherwise: they come one by one.
         let (exps, stride) = if plan.stride > 0 { (scratch, plan.stride) } else { (out, x.len) };
-        let (rows, most, sums) = ([std::ptr::null(); GROUP], [T::ZERO; GROUP], [T::ONE; GROUP]);
-        let mut group = Group { rows, most, sums, exps, stride };
         // SAFETY: the caller's promise.
         unsafe {
+            let rows = x.group::<T, GROUP>(bases, start, count, scratch);
+            let mut group = Group { rows, most: [T::ZERO; GROUP], sums: [T::ONE; GROUP], exps, stride };
             for i in 0..count {
-                let row = x.row::<T>(bases, start + i, scratch);
-                (group.rows[i], group.most[i]) = (row, wide::largest::<V>(row, x.len));
+                group.most[i] = wide::largest::<V>(rows[i], x.len);
             }
             for i in 0..count {
                 let (most, to) = (group.most[i], (exps.wrapping_add(i * stride), stride));
                 let least = V::splat(most);
-                group.sums[i] = exponentials::<V, WRITE>(group.rows[i], to, x.len, most, |x| x.sub(least));
+                group.sums[i] = exponentials::<V, WRITE>(rows[i], to, x.len, most, |x| x.sub(least));
             }
+            group
         }
-        group
     }
 
     /// The exponentials of row `i`.

@@ -5,6 +5,8 @@
 //! of by way of memory. A compiler finds none of this in plain loops, so the few moves and sums are written out;
 //! functions of one element are still the scalar ones, mapped over the lanes.
 //!
+//! Loops are spelled out with `while`: what a `step_by` computes beforehand costs as much as a short row.
+//!
 //! Functions are inlined into the steps that [`for_wide`] makes, which enable the instructions that they use.
 
 #[cfg(test)]
@@ -233,8 +235,10 @@ pub(crate) unsafe fn chunk<V: Wide, const K: usize>(
     // SAFETY: blocks below `whole` are whole, and the last one is read as far as the list goes.
     unsafe {
         let mut lanes = V::splat(identity);
-        for at in (0..whole).step_by(LANES) {
+        let mut at = 0;
+        while at < whole {
             lanes = put(lanes, from_fn(|k| V::load(lists[k].add(at))));
+            at += LANES;
         }
         if whole < len {
             let first = V::first(len - whole);
@@ -256,10 +260,12 @@ pub(crate) unsafe fn sum_of<V: Wide, const K: usize>(
     put: impl Fn(V, [V; K]) -> V,
 ) -> V::T {
     let mut total = V::T::ZERO;
-    for at in (0..len).step_by(CHUNK) {
+    let mut at = 0;
+    while at < len {
         // SAFETY: the chunk lies in the lists.
         let part = unsafe { chunk(V::T::ZERO, lists.map(|p| p.add(at)), pad, (len - at).min(CHUNK), &put).sum() };
         total = total + part;
+        at += CHUNK;
     }
     total
 }
@@ -284,17 +290,20 @@ pub(crate) unsafe fn largest<V: Wide>(x: *const V::T, len: usize) -> V::T {
     const MANY: usize = 4;
     // SAFETY: as in `chunk`.
     unsafe {
-        let mut most = [V::splat(V::T::NEG_INFINITY); MANY];
+        let none = V::T::NEG_INFINITY;
         let mut at = 0;
-        while at + MANY * LANES <= len {
-            for (i, most) in most.iter_mut().enumerate() {
-                *most = V::load(x.add(at + i * LANES)).larger(*most);
+        let mut most = V::splat(none);
+        if len >= MANY * LANES {
+            let mut many = [most; MANY];
+            while at + MANY * LANES <= len {
+                for (i, most) in many.iter_mut().enumerate() {
+                    *most = V::load(x.add(at + i * LANES)).larger(*most);
+                }
+                at += MANY * LANES;
             }
-            at += MANY * LANES;
+            most = many[0].larger(many[1]).larger(many[2].larger(many[3]));
         }
-        let rest =
-            chunk(V::T::NEG_INFINITY, [x.add(at)], [V::T::NEG_INFINITY], len - at, |most: V, [x]| x.larger(most));
-        most.into_iter().fold(rest, |a, b| a.larger(b)).largest()
+        chunk(none, [x.add(at)], [none], len - at, |most: V, [x]| x.larger(most)).larger(most).largest()
     }
 }
 
@@ -312,8 +321,10 @@ pub(crate) unsafe fn each<V: Wide, const K: usize>(
     let whole = len / LANES * LANES;
     // SAFETY: as in `chunk`.
     unsafe {
-        for at in (0..whole).step_by(LANES) {
+        let mut at = 0;
+        while at < whole {
             f(at, from_fn(|k| V::load(lists[k].add(at)))).store(out.add(at));
+            at += LANES;
         }
         if whole < len {
             let first = V::first(len - whole);
