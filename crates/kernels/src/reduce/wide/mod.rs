@@ -199,26 +199,38 @@ impl<T: Real> Wide for Plain<T> {
     }
 }
 
-/// Copies fewer than `LANES` elements in pieces of constant size: a call of `memcpy` would cost more than the sum of a
+/// Copies at most [`LANES`] elements in pieces of constant size: a call of `memcpy` would cost more than the sum of a
 /// short row.
 ///
 /// # Safety
 /// `len` elements can be read and written, in different places.
 #[inline(always)]
-unsafe fn copy_first<T: Copy>(from: *const T, to: *mut T, len: usize) {
+pub(crate) unsafe fn copy_first<T: Copy>(from: *const T, to: *mut T, len: usize) {
     let mut at = 0;
     // SAFETY: the pieces make up `len`.
     unsafe {
-        for piece in [16, 8, 4, 2, 1] {
-            if len & piece != 0 {
-                to.add(at).copy_from_nonoverlapping(from.add(at), piece);
-                at += piece;
-            }
+        if len & 16 != 0 {
+            return to.copy_from_nonoverlapping(from, 16);
+        }
+        if len & 8 != 0 {
+            to.copy_from_nonoverlapping(from, 8);
+            at = 8;
+        }
+        if len & 4 != 0 {
+            to.add(at).copy_from_nonoverlapping(from.add(at), 4);
+            at += 4;
+        }
+        if len & 2 != 0 {
+            to.add(at).copy_from_nonoverlapping(from.add(at), 2);
+            at += 2;
+        }
+        if len & 1 != 0 {
+            to.add(at).write(from.add(at).read());
         }
     }
 }
 
-/// The lanes of a chunk by the lane rule: `lane = put(lane, elements)` over `len` positions of `K` contiguous lists.
+/// The lanes of a chunk by the lane rule (or of a longer list, where the order does not matter): `lane = put(lane, elements)` over `len` positions of `K` contiguous lists.
 /// The last lanes are filled up with `pad`, for which `put(lane, pad) == lane` must hold.
 ///
 /// # Safety

@@ -3,7 +3,7 @@
 use super::*;
 use crate::isa::Isa;
 use crate::reduce::lanes::Largest;
-use crate::reduce::testing::{Element, noise, same};
+use crate::reduce::testing::{Element, lane_rule, lane_sum, noise, same};
 
 /// Calls `$check` for the blocks of every instruction set that this CPU has.
 macro_rules! on_all {
@@ -92,6 +92,29 @@ unsafe fn trees<V: Wide<T: Element>>() {
     }
 }
 
+unsafe fn sums<V: Wide<T: Element>>() {
+    for len in [0, 1, 3, 5, 15, 16, 17, 31, 63, 64, 65, 128, 257, 4095, 4096, 4097, 10_000] {
+        let (x, y) = (noise::<V::T>(3, len), noise::<V::T>(4, len));
+        // SAFETY: the lists have `len` elements.
+        unsafe {
+            same(&[sum::<V>(x.as_ptr(), len)], &[lane_sum(&x)], &format!("sum of {len}"));
+            let zeros = [V::T::ZERO; 2];
+            let found = sum_of::<V, 2>([x.as_ptr(), y.as_ptr()], zeros, len, |lane, [x, y]| x.fma(y, lane));
+            let expected = lane_rule(len, V::T::ZERO, |lane, i| x[i].mul_add(y[i], lane), |a, b| a + b);
+            same(&[found], &[expected], &format!("products of {len}"));
+            let mut out = [V::T::ONE, V::T::ONE].repeat(len);
+            each::<V, 2>(out.as_mut_ptr(), [x.as_ptr(), y.as_ptr()], len, |at, [x, y]| {
+                x.sub(y).add(V::only(3, V::T::from_f64(at as f64)))
+            });
+            for (i, found) in out.into_iter().enumerate() {
+                let third = V::T::from_f64(if i % LANES == 3 { (i - 3) as f64 } else { 0.0 });
+                let expected = if i < len { x[i] - y[i] + third } else { V::T::ONE };
+                same(&[found], &[expected], &format!("element {i} of {len}"));
+            }
+        }
+    }
+}
+
 unsafe fn lists<V: Wide<T: Element>>() {
     let (inf, nan) = (V::T::INFINITY, V::T::NAN);
     for len in [0, 1, 2, 3, 15, 16, 17, 63, 64, 65, 79, 80, 81, 128, 257] {
@@ -152,6 +175,11 @@ fn lanes_are_computed_as_single_numbers_are() {
 #[test]
 fn lanes_are_combined_by_the_tree() {
     on_all!(trees);
+}
+
+#[test]
+fn sums_of_lists_follow_the_rule_of_the_lanes() {
+    on_all!(sums);
 }
 
 #[test]
