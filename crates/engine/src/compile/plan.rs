@@ -8,6 +8,7 @@ use crate::compile::arena::{ALIGN, Arena};
 use crate::compile::fuse::Unit;
 use crate::compile::layout::Value;
 use crate::ir::graph::{Inner, Source};
+use crate::ir::op::Kernel;
 use crate::run::batch;
 use crate::state::State;
 
@@ -56,7 +57,7 @@ pub fn plan(g: &Inner, values: &[Value], before: Vec<Unit>, mut after: Vec<Unit>
                 }
                 continue;
             }
-            let in_place = matches!(unit, Unit::Tiles(_)).then(|| {
+            let in_place = in_place(g, unit).then(|| {
                 let fits = |(base, x): &(usize, usize)| {
                     last[*base] == Some(u)
                         && owned(&homes, *base, &gradients, g)
@@ -87,6 +88,14 @@ pub fn plan(g: &Inner, values: &[Value], before: Vec<Unit>, mut after: Vec<Unit>
         }
     }
     Plan { units, before_guard, homes, late, constants, arena: arena.bytes(), live: arena.most }
+}
+
+/// Whether what a call computes may replace one of the values that it reads.
+fn in_place(g: &Inner, unit: &Unit) -> bool {
+    let Unit::Call(node) = unit else { return matches!(unit, Unit::Tiles(_)) };
+    let Source::Apply(op, x) = &g.nodes[*node].source else { return false };
+    let types: Vec<_> = x.iter().map(|x| g.nodes[x.index()].ty).collect();
+    matches!(op.kernel(&types), Kernel::Call(routine) if routine.in_place())
 }
 
 /// Whether a node's memory is a piece of the arena that may be used again (not that of a gradient).

@@ -13,7 +13,7 @@ use crate::tape::{Bases, Fault, Step, Worker};
 use crate::view::View;
 
 /// Elements from which on several workers share the rows, where every element costs an exponential.
-pub(super) const PARALLEL_EXP: usize = 8 * 1024;
+pub(super) const PARALLEL_EXP: usize = 16 * 1024;
 
 /// Most rows that are worked on side by side. The largest element, the sum and the quotients of one row wait for each
 /// other; those of several do not.
