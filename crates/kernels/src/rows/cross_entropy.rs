@@ -83,9 +83,9 @@ impl<V: Wide> Body for CrossEntropy<V> {
                 let scratch = worker.scratch.cast();
                 let mut group = Group::of::<V, false>(&self.plan, logits, bases, range, scratch, std::ptr::null_mut());
                 let mut rest = [V::T::ZERO; GROUP];
-                for i in 0..count {
+                for (i, rest) in rest.iter_mut().enumerate().take(count) {
                     match self.x.target(bases, start + i) {
-                        Ok(at) => rest[i] = group.most[i] - group.rows[i].add(at).read(),
+                        Ok(at) => *rest = group.most[i] - group.rows[i].add(at).read(),
                         Err(fault) => {
                             // ln 1 + 0 = 0.
                             group.sums[i] = V::T::ONE;

@@ -130,13 +130,13 @@ impl<T: Real> Group<T> {
         unsafe {
             let rows = x.group::<T, GROUP>(bases, start, count, scratch);
             let mut group = Group { rows, most: [T::ZERO; GROUP], sums: [T::ONE; GROUP], exps, stride };
-            for i in 0..count {
-                group.most[i] = wide::largest::<V>(rows[i], x.len);
+            for (most, row) in group.most.iter_mut().zip(&rows[..count]) {
+                *most = wide::largest::<V>(*row, x.len);
             }
-            for i in 0..count {
+            for (i, row) in rows[..count].iter().enumerate() {
                 let (most, to) = (group.most[i], (exps.wrapping_add(i * stride), stride));
                 let least = V::splat(most);
-                group.sums[i] = exponentials::<V, WRITE>(rows[i], to, x.len, most, |x| x.sub(least));
+                group.sums[i] = exponentials::<V, WRITE>(*row, to, x.len, most, |x| x.sub(least));
             }
             group
         }

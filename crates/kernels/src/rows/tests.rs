@@ -104,9 +104,9 @@ fn one_strange_logit_decides_about_its_row_alone() {
                 let mut x = noise::<f32>(8, 3 * len);
                 x[len + at] = strange;
                 let logits = Data::new(&[3, len], &x, Layout::RowMajor);
-                let picks = Data::new(&[3], &vec![((at + 1) % len) as u32; 3], Layout::RowMajor);
+                let picks = Data::new(&[3], &[((at + 1) % len) as u32; 3], Layout::RowMajor);
                 let ct = Data::new(&[3], &[1.0f32; 3], Layout::RowMajor);
-                let (y, _) = run::<f32>(&[3, len], &[logits.clone()], &softmax);
+                let (y, _) = run::<f32>(&[3, len], std::slice::from_ref(&logits), &softmax);
                 let (losses, _) = run::<f32>(&[3], &[logits.clone(), picks.clone()], &cross_entropy);
                 let (grads, _) = run::<f32>(&[3, len], &[logits, picks, ct], &cross_entropy_grad);
                 for r in 0..3 {
@@ -318,6 +318,7 @@ fn a_tape_takes_outputs_exactly_on_rows_and_nowhere_else() {
     let on_targets = view(DType::F32, 64, &[4, 4]);
     assert!(!accepts(&Routine::CrossEntropyGrad, on_targets, &[x, targets, ct]));
     assert!(!accepts(&Routine::CrossEntropy, view(DType::F32, 0, &[4]), &[x, targets]));
+    assert!(!accepts(&Routine::Matmul, x, &[x, view(DType::F32, 128, &[4, 4])]));
 }
 
 #[test]
