@@ -64,20 +64,21 @@ pub enum Routine {
     Gather,
     /// out (v, c..) = sum of the rows of ct (indices.., c..) whose index it is; inputs: indices u32, ct.
     ScatterAdd,
-    /// Softmax along the last axis, subtracting the row's maximum.
+    /// Softmax along the last axis, subtracting the row's maximum. The output may stand exactly on the input.
     Softmax,
     /// `out (n) = log(sum(exp(logits))) - logits[target]`; inputs: logits (n, v), targets (n) u32.
     CrossEntropy,
-    /// out (n, v) = (softmax(logits) - onehot(targets)) * ct; inputs: logits (n, v), targets (n) u32, ct (n).
+    /// out (n, v) = (softmax(logits) - onehot(targets)) * ct; inputs: logits (n, v), targets (n) u32, ct (n). The
+    /// output may stand exactly on the logits.
     CrossEntropyGrad,
     /// out () = mean((a - y)²); inputs of one shape.
     MeanSquaredError,
-    /// y = (x - mean) / sqrt(variance + eps) along the last axis.
+    /// y = (x - mean) / sqrt(variance + eps) along the last axis. The output may stand exactly on the input.
     Normalize {
         /// Keeps the division finite.
         eps: f64,
     },
-    /// Cotangent of x for [`Routine::Normalize`]; inputs: x, ct.
+    /// Cotangent of x for [`Routine::Normalize`]; inputs: x, ct. The output may stand exactly on one of them.
     NormalizeGrad {
         /// Keeps the division finite.
         eps: f64,
@@ -185,6 +186,18 @@ impl Routine {
     /// Whether a chain may follow it in one call ([`Routine::Followed`]).
     pub fn may_be_followed(&self) -> bool {
         matches!(self, Routine::Matmul | Routine::MatmulBf16)
+    }
+
+    /// Whether an output may stand exactly on an input: each element, or each row, is read before it is written.
+    pub fn in_place(&self) -> bool {
+        matches!(
+            self,
+            Routine::Tiles { .. }
+                | Routine::Softmax
+                | Routine::CrossEntropyGrad
+                | Routine::Normalize { .. }
+                | Routine::NormalizeGrad { .. }
+        )
     }
 
     /// Whether its inputs must be row-major.

@@ -194,7 +194,7 @@ impl TapeBuilder {
                 }
                 self.writes_state = true;
             }
-            let in_place = matches!(routine, Routine::Tiles { .. });
+            let in_place = routine.in_place();
             if outs[..i].iter().any(|o| o.overlaps(out))
                 || ins.iter().any(|v| v.overlaps(out) && !(in_place && v == out))
             {

@@ -6,8 +6,9 @@ use geartrain_kernels::{Region, View};
 
 use crate::compile::arena::{ALIGN, Arena};
 use crate::compile::fuse::Unit;
-use crate::compile::layout::Value;
+use crate::compile::layout::{self, Value};
 use crate::ir::graph::{Inner, Source};
+use crate::ir::op::Kernel;
 use crate::run::batch;
 use crate::state::State;
 
@@ -56,7 +57,7 @@ pub fn plan(g: &Inner, values: &[Value], before: Vec<Unit>, mut after: Vec<Unit>
                 }
                 continue;
             }
-            let in_place = matches!(unit, Unit::Tiles(_)).then(|| {
+            let in_place = in_place(g, unit).then(|| {
                 let fits = |(base, x): &(usize, usize)| {
                     last[*base] == Some(u)
                         && owned(&homes, *base, &gradients, g)
@@ -87,6 +88,17 @@ pub fn plan(g: &Inner, values: &[Value], before: Vec<Unit>, mut after: Vec<Unit>
         }
     }
     Plan { units, before_guard, homes, late, constants, arena: arena.bytes(), live: arena.most }
+}
+
+/// Whether what a call computes may replace one of the values that it reads.
+fn in_place(g: &Inner, unit: &Unit) -> bool {
+    match unit {
+        Unit::Tiles(_) => true,
+        Unit::Call(node) => {
+            matches!(layout::kernel(g, &g.nodes[*node]), Some(Kernel::Call(routine)) if routine.in_place())
+        }
+        Unit::Product(..) | Unit::Copy(_) => false,
+    }
 }
 
 /// Whether a node's memory is a piece of the arena that may be used again (not that of a gradient).

@@ -6,21 +6,22 @@
 use std::marker::PhantomData;
 
 use super::strip::Strip;
-use super::{ROWS, Room, Sizes, gather};
+use super::{ROWS, Room, Sizes, gather, pack_rows};
 use crate::gemm::direct::{Kernel, Matrix, Packed, Target, pack, packed, product};
 use crate::math::Real;
 use crate::reduce::dispatch::Body;
+use crate::reduce::wide::Wide;
 use crate::tape::{Bases, Fault, Worker};
 use crate::view::View;
 
 /// The step.
-pub(super) struct Backward<K: Kernel> {
+pub(super) struct Backward<K: Kernel, V> {
     sizes: Sizes,
     qkv: View,
     ct: View,
     out: View,
     room: Rooms,
-    kernel: PhantomData<K>,
+    kernel: PhantomData<(K, V)>,
 }
 
 /// Offsets of the parts of scratch memory, in elements.
@@ -50,8 +51,8 @@ struct Head<T> {
     key_rows: Packed<T>,
 }
 
-impl<K: Kernel<T: Real>> Backward<K> {
-    pub(super) fn new(sizes: Sizes, qkv: View, ct: View, out: View) -> Backward<K> {
+impl<K: Kernel<T: Real>, V: Wide<T = K::T>> Backward<K, V> {
+    pub(super) fn new(sizes: Sizes, qkv: View, ct: View, out: View) -> Backward<K, V> {
         let Sizes { time, d, .. } = sizes;
         let rows = ROWS.min(time);
         let mut room = Room(0);
@@ -78,14 +79,13 @@ impl<K: Kernel<T: Real>> Backward<K> {
             let (k, v) = (q.add(width), q.add(2 * width));
             let [keys, values, key_rows] = self.room.operands.map(|at| scratch.add(at));
             let columns = |at| Matrix { at, down: 1, across: 3 * width };
-            let rows = |at| Matrix { at, down: 3 * width, across: 1 };
             Head {
                 q,
                 ct: bases.ptr::<K::T>(&self.ct).add(self.sizes.output(item)).cast_const(),
                 out: bases.ptr::<K::T>(&self.out).add(self.sizes.queries(item)),
                 keys: pack::<K>(keys, columns(k), [d, time]),
                 values: pack::<K>(values, columns(v), [d, time]),
-                key_rows: pack::<K>(key_rows, rows(k), [time, d]),
+                key_rows: pack_rows::<K, V>(key_rows, k, 3 * width, [time, d]),
             }
         }
     }
@@ -105,19 +105,19 @@ impl<K: Kernel<T: Real>> Backward<K> {
                 Strip { at, stride: self.sizes.stride(), first, rows }
             });
             let [left_q, left_ct] = self.room.rows.map(|at| scratch.add(at));
-            let q = gather::<K>(left_q, head.q.add(first * down), down, [rows, d]);
-            let ct = gather::<K>(left_ct, head.ct.add(first * width), width, [rows, d]);
+            let q = gather::<V>(left_q, head.q.add(first * down), down, [rows, d]);
+            let ct = gather::<V>(left_ct, head.ct.add(first * width), width, [rows, d]);
             p.fill::<K>(q, head.keys, d);
-            p.softmax(scale);
+            p.softmax::<V>(scale);
             ds.fill::<K>(ct, head.values, d);
-            ds.softmax_grad(&p, scale);
+            ds.softmax_grad::<V>(&p, scale);
 
             let to = Target { at: head.out.add(first * down), down, add: false };
             product::<K>(to, ds.matrix(), head.key_rows, [rows, d, ds.keys()]);
             let [right_q, right_ct] = self.room.columns.map(|at| scratch.add(at));
-            let q = pack::<K>(right_q, q, [rows, d]);
+            let q = pack_rows::<K, V>(right_q, q.at, d, [rows, d]);
             self.add(head.out.add(width), &ds, q);
-            let ct = pack::<K>(right_ct, ct, [rows, d]);
+            let ct = pack_rows::<K, V>(right_ct, ct.at, d, [rows, d]);
             self.add(head.out.add(2 * width), &p, ct);
         }
     }
@@ -140,7 +140,7 @@ impl<K: Kernel<T: Real>> Backward<K> {
     }
 }
 
-impl<K: Kernel<T: Real>> Body for Backward<K> {
+impl<K: Kernel<T: Real>, V: Wide<T = K::T>> Body for Backward<K, V> {
     fn parallel(&self) -> bool {
         self.sizes.items() > 1 && self.sizes.parallel(5)
     }

@@ -3,20 +3,21 @@
 use std::marker::PhantomData;
 
 use super::strip::Strip;
-use super::{ROWS, Room, Sizes, gather};
+use super::{ROWS, Room, Sizes, gather, pack_rows};
 use crate::gemm::direct::{Kernel, Matrix, Target, pack, packed, product};
 use crate::math::Real;
 use crate::reduce::dispatch::Body;
+use crate::reduce::wide::Wide;
 use crate::tape::{Bases, Fault, Worker};
 use crate::view::View;
 
 /// The step.
-pub(super) struct Forward<K: Kernel> {
+pub(super) struct Forward<K: Kernel, V> {
     sizes: Sizes,
     qkv: View,
     out: View,
     room: Rooms,
-    kernel: PhantomData<K>,
+    kernel: PhantomData<(K, V)>,
 }
 
 /// Offsets of the parts of scratch memory, in elements.
@@ -29,8 +30,8 @@ struct Rooms {
     end: usize,
 }
 
-impl<K: Kernel<T: Real>> Forward<K> {
-    pub(super) fn new(sizes: Sizes, qkv: View, out: View) -> Forward<K> {
+impl<K: Kernel<T: Real>, V: Wide<T = K::T>> Forward<K, V> {
+    pub(super) fn new(sizes: Sizes, qkv: View, out: View) -> Forward<K, V> {
         let Sizes { time, d, .. } = sizes;
         let mut room = Room(0);
         let keys = room.take(packed::<K>(d, time));
@@ -59,16 +60,15 @@ impl<K: Kernel<T: Real>> Forward<K> {
             let (k, v) = (q.add(width), q.add(2 * width));
             let keys = Matrix { at: k, down: 1, across: 3 * width };
             let keys = pack::<K>(scratch.add(self.room.keys), keys, [d, time]);
-            let values = Matrix { at: v, down: 3 * width, across: 1 };
-            let values = pack::<K>(scratch.add(self.room.values), values, [time, d]);
+            let values = pack_rows::<K, V>(scratch.add(self.room.values), v, 3 * width, [time, d]);
             for first in (start * ROWS..time).step_by(stride * ROWS) {
                 let rows = ROWS.min(time - first);
                 let at = scratch.add(self.room.strip);
                 let strip = Strip { at, stride: self.sizes.stride(), first, rows };
                 let room = scratch.add(self.room.queries);
-                let queries = gather::<K>(room, q.add(first * 3 * width), 3 * width, [rows, d]);
+                let queries = gather::<V>(room, q.add(first * 3 * width), 3 * width, [rows, d]);
                 strip.fill::<K>(queries, keys, d);
-                strip.softmax(self.sizes.scale());
+                strip.softmax::<V>(self.sizes.scale());
                 let to = Target { at: y.add(first * width), down: width, add: false };
                 product::<K>(to, strip.matrix(), values, [rows, d, strip.keys()]);
             }
@@ -76,7 +76,7 @@ impl<K: Kernel<T: Real>> Forward<K> {
     }
 }
 
-impl<K: Kernel<T: Real>> Body for Forward<K> {
+impl<K: Kernel<T: Real>, V: Wide<T = K::T>> Body for Forward<K, V> {
     fn parallel(&self) -> bool {
         self.sizes.parallel(2)
     }

@@ -21,11 +21,12 @@ mod strip;
 #[cfg(test)]
 mod tests;
 
-use crate::gemm::direct::{self, Kernel, Matrix};
+use crate::gemm::direct::{self, Kernel, Matrix, Packed};
 use crate::isa::Isa;
 use crate::math::Real;
 use crate::reduce::dispatch::step;
 use crate::reduce::lanes::LANES;
+use crate::reduce::wide::{self, Wide};
 use crate::reduce::{arity, expect, float};
 use crate::tape::Step;
 use crate::view::{DType, View};
@@ -38,36 +39,27 @@ const ROWS: usize = 32;
 /// Multiply-adds from which on several workers share a call.
 const PARALLEL_WORK: usize = 64 * 64 * 64;
 
-/// A step of `$body`, in which `$K` is the kernel of products for a dtype and an instruction set.
+/// A step of `$body`, in which `$K` is the kernel of products for a dtype and an instruction set, and `$V` its block.
 macro_rules! for_kernel {
-    ($dtype:expr, $isa:expr, $K:ident => $body:expr) => {
-        for_kernel!(@ $dtype, $isa, $K, $body,
-            Portable32 Portable64, Avx2 Avx2F32 Avx2F64, Avx512 Avx512F32 Avx512F64)
-    };
-    (@ $dtype:expr, $isa:expr, $K:ident, $body:expr, $single:ident $double:ident, $($path:ident $s:ident $d:ident),*) => {
+    ($dtype:expr, $isa:expr, $K:ident, $V:ident => $body:expr) => {
         match ($dtype, $isa) {
-            $(
-                #[cfg(target_arch = "x86_64")]
-                (DType::F32, Isa::$path) => {
-                    type $K = direct::$s;
-                    step($isa, $body)
-                }
-                #[cfg(target_arch = "x86_64")]
-                (_, Isa::$path) => {
-                    type $K = direct::$d;
-                    step($isa, $body)
-                }
-            )*
-            (DType::F32, _) => {
-                type $K = direct::$single;
-                step($isa, $body)
-            }
-            _ => {
-                type $K = direct::$double;
-                step($isa, $body)
-            }
+            #[cfg(target_arch = "x86_64")]
+            (DType::F32, Isa::Avx2) => for_kernel!(@ $isa, $K = Avx2F32, $V = wide::Avx2, $body),
+            #[cfg(target_arch = "x86_64")]
+            (_, Isa::Avx2) => for_kernel!(@ $isa, $K = Avx2F64, $V = wide::Plain<f64>, $body),
+            #[cfg(target_arch = "x86_64")]
+            (DType::F32, Isa::Avx512) => for_kernel!(@ $isa, $K = Avx512F32, $V = wide::Avx512, $body),
+            #[cfg(target_arch = "x86_64")]
+            (_, Isa::Avx512) => for_kernel!(@ $isa, $K = Avx512F64, $V = wide::Plain<f64>, $body),
+            (DType::F32, _) => for_kernel!(@ $isa, $K = Portable32, $V = wide::Plain<f32>, $body),
+            _ => for_kernel!(@ $isa, $K = Portable64, $V = wide::Plain<f64>, $body),
         }
     };
+    (@ $isa:expr, $K:ident = $kernel:ident, $V:ident = $block:ty, $body:expr) => {{
+        type $K = direct::$kernel;
+        type $V = $block;
+        step($isa, $body)
+    }};
 }
 
 /// y (B, T, C) = softmax(q kᵀ / sqrt(d), causal) v for every head of qkv (B, T, 3C).
@@ -79,7 +71,7 @@ pub(crate) fn forward(isa: Isa, heads: usize, outs: &[View], ins: &[View]) -> Re
     let dtype = float(&[qkv, out])?;
     let sizes = Sizes::of(isa, heads, &qkv)?;
     expect("output", &out, &[sizes.texts, sizes.time, sizes.width()])?;
-    Ok(for_kernel!(dtype, isa, K => Forward::<K>::new(sizes, qkv, out)))
+    Ok(for_kernel!(dtype, isa, K, V => Forward::<K, V>::new(sizes, qkv, out)))
 }
 
 /// The cotangent (B, T, 3C) of qkv for [`forward`]; inputs: qkv (B, T, 3C), the cotangent of y (B, T, C).
@@ -95,7 +87,7 @@ pub(crate) fn backward(isa: Isa, heads: usize, outs: &[View], ins: &[View]) -> R
     if !ct.is_contiguous() {
         return Err("the cotangent is not row-major".to_string());
     }
-    Ok(for_kernel!(dtype, isa, K => Backward::<K>::new(sizes, qkv, ct, out)))
+    Ok(for_kernel!(dtype, isa, K, V => Backward::<K, V>::new(sizes, qkv, ct, out)))
 }
 
 /// The sizes of a call.
@@ -187,12 +179,36 @@ impl Room {
 /// and rows far apart fall on few sets of the caches.
 ///
 /// # Safety
-/// The rows are in bounds, and `to` has room for them elsewhere.
+/// The rows are in bounds, `to` has room for them elsewhere, and the CPU can run `V`.
 #[inline(always)]
-unsafe fn gather<K: Kernel>(to: *mut K::T, from: *const K::T, down: usize, [rows, d]: [usize; 2]) -> Matrix<K::T> {
+unsafe fn gather<V: Wide>(to: *mut V::T, from: *const V::T, down: usize, [rows, d]: [usize; 2]) -> Matrix<V::T> {
     for r in 0..rows {
         // SAFETY: as above.
-        unsafe { to.add(r * d).copy_from_nonoverlapping(from.add(r * down), d) }
+        unsafe { wide::each::<V, 1>(to.add(r * d), [from.add(r * down)], d, |_, [x]| x) }
     }
     Matrix { at: to, down: d, across: 1 }
+}
+
+/// [`direct::pack`] of an operand whose rows stand `down` apart: they are few elements long, so that the call of a
+/// function for each would take longer than to copy it.
+///
+/// # Safety
+/// As there, and the CPU can run `V`.
+#[inline(always)]
+unsafe fn pack_rows<K: Kernel, V: Wide<T = K::T>>(
+    to: *mut V::T,
+    from: *const V::T,
+    down: usize,
+    [k, n]: [usize; 2],
+) -> Packed<V::T> {
+    for j in (0..n).step_by(K::NR) {
+        for p in 0..k {
+            // SAFETY: as above; panel j takes `k * NR` elements.
+            unsafe {
+                let (to, from) = (to.add(j * k + p * K::NR), from.add(p * down + j));
+                wide::each::<V, 1>(to, [from], K::NR.min(n - j), |_, [x]| x);
+            }
+        }
+    }
+    Packed { at: to, depth: k }
 }

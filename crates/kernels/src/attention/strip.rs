@@ -3,7 +3,12 @@
 
 use crate::gemm::direct::{Kernel, Matrix, Packed, Target, product};
 use crate::math::Real;
-use crate::reduce::lanes::{self, Add, CHUNK, LANES};
+use crate::reduce::lanes::LANES;
+use crate::reduce::wide::{self, Wide};
+use crate::rows::exponentials;
+
+/// Rows that are worked on side by side.
+const GROUP: usize = 8;
 
 /// A strip in memory.
 #[derive(Clone, Copy)]
@@ -67,23 +72,55 @@ impl<T: Real> Strip<T> {
     /// step is that of the kernel `softmax`: largest element and sum by the lane rule, then a true division.
     ///
     /// # Safety
-    /// The strip is in bounds.
+    /// The strip is in bounds, and the CPU can run `V`.
     #[inline(always)]
-    pub(super) unsafe fn softmax(&self, scale: T) {
-        for r in 0..self.rows {
-            let (row, len) = (self.row(r), self.seen(r));
-            // Filled up to a whole block with -inf, which is never the largest and whose exponential adds 0.
-            let whole = len.next_multiple_of(LANES);
-            // SAFETY: `whole <= stride` elements belong to the row.
+    pub(super) unsafe fn softmax<V: Wide<T = T>>(&self, scale: T) {
+        // A row waits for its largest element and for its sum; several rows do so at the same time.
+        for group in (0..self.rows).step_by(GROUP) {
+            let rows = group..self.rows.min(group + GROUP);
+            let (mut most, mut sums) = ([T::ZERO; GROUP], [T::ZERO; GROUP]);
+            // SAFETY: whole blocks of lanes belong to a row, those that reach behind the last key too.
             unsafe {
-                fill(row, len, whole, T::NEG_INFINITY);
-                // Rounding keeps order, so this is the largest of the scaled scores, to the bit.
-                let most = lanes::max(row, whole) * scale;
-                let sum = exponentials(row, whole, |x| (x * scale - most).exp());
-                for at in (0..whole).step_by(LANES) {
-                    each(row.add(at), |e| e / sum);
+                let scales = V::splat(scale);
+                for (r, most) in rows.clone().zip(&mut most) {
+                    *most = wide::largest::<V>(self.row(r), self.seen(r));
                 }
-                fill(row, len, self.keys(), T::ZERO);
+                for ((r, most), sum) in rows.clone().zip(most).zip(&mut sums) {
+                    // Rounding keeps order, so this is the largest of the scaled scores, to the bit.
+                    let least = V::splat(most * scale);
+                    let to = (self.row(r), self.stride);
+                    *sum = exponentials::<V, true>(self.row(r), to, self.seen(r), most, |x| x.mul(scales).sub(least));
+                }
+                for (r, sum) in rows.zip(sums) {
+                    let sum = V::splat(sum);
+                    self.finish::<V>(r, |_, e| e.div(sum));
+                }
+            }
+        }
+    }
+
+    /// x = f(position, x) for the keys that row `r` may look at, and 0 behind them.
+    ///
+    /// # Safety
+    /// As [`Strip::softmax`]; the row exists.
+    #[inline(always)]
+    unsafe fn finish<V: Wide<T = T>>(&self, r: usize, f: impl Fn(usize, V) -> V) {
+        let (row, len) = (self.row(r), self.seen(r));
+        let whole = len / LANES * LANES;
+        // SAFETY: as there.
+        unsafe {
+            let mut at = 0;
+            while at < whole {
+                f(at, V::load(row.add(at))).store(row.add(at));
+                at += LANES;
+            }
+            if whole < len {
+                f(whole, V::load(row.add(whole))).keep_first(V::first(len - whole)).store(row.add(whole));
+                at += LANES;
+            }
+            while at < self.keys() {
+                V::splat(T::ZERO).store(row.add(at));
+                at += LANES;
             }
         }
     }
@@ -92,71 +129,25 @@ impl<T: Real> Strip<T> {
     /// keys: p · (ct - Σ p · ct) · scale row by row, and 0 behind the keys that a row may look at.
     ///
     /// # Safety
-    /// Both strips are in bounds, alike and apart.
+    /// Both strips are in bounds, alike and apart, and the CPU can run `V`.
     #[inline(always)]
-    pub(super) unsafe fn softmax_grad(&self, probs: &Strip<T>, scale: T) {
-        for r in 0..self.rows {
-            let (row, p, len) = (self.row(r), probs.row(r), self.seen(r));
-            // SAFETY: `len` elements belong to both rows.
+    pub(super) unsafe fn softmax_grad<V: Wide<T = T>>(&self, probs: &Strip<T>, scale: T) {
+        for group in (0..self.rows).step_by(GROUP) {
+            let rows = group..self.rows.min(group + GROUP);
+            let mut sums = [T::ZERO; GROUP];
+            // SAFETY: `seen` elements belong to both rows, and whole blocks of lanes.
             unsafe {
-                let lists = [p.cast_const(), row.cast_const()];
-                let sum = lanes::list::<T, Add, T, 2>(lists, [T::ZERO; 2], len, |lane, [p, ct]| lane + p * ct);
-                for i in 0..len {
-                    let (p, ct) = (p.add(i).read(), row.add(i).read());
-                    row.add(i).write(p * (ct - sum) * scale);
+                for (r, sum) in rows.clone().zip(&mut sums) {
+                    let lists = [probs.row(r).cast_const(), self.row(r).cast_const()];
+                    let zeros = [T::ZERO; 2];
+                    *sum = wide::sum_of::<V, 2>(lists, zeros, self.seen(r), |lane, [p, ct]| lane.add(p.mul(ct)));
                 }
-                fill(row, len, self.keys(), T::ZERO);
+                let scale = V::splat(scale);
+                for (r, sum) in rows.zip(sums) {
+                    let (p, sum) = (probs.row(r), V::splat(sum));
+                    self.finish::<V>(r, |at, ct| V::load(p.add(at)).mul(ct.sub(sum)).mul(scale));
+                }
             }
         }
     }
-}
-
-/// Sets elements `from..to` of a row.
-///
-/// # Safety
-/// They belong to it.
-#[inline(always)]
-unsafe fn fill<T: Real>(row: *mut T, from: usize, to: usize, value: T) {
-    for i in from..to {
-        // SAFETY: as above.
-        unsafe { row.add(i).write(value) }
-    }
-}
-
-/// x = f(x) for a block of lanes, which is returned.
-///
-/// # Safety
-/// It can be read and written.
-#[inline(always)]
-unsafe fn each<T: Real>(block: *mut T, f: impl Fn(T) -> T) -> [T; LANES] {
-    // SAFETY: as above.
-    unsafe {
-        let mut x = block.cast::<[T; LANES]>().read();
-        for x in &mut x {
-            *x = f(*x);
-        }
-        block.cast::<[T; LANES]>().write(x);
-        x
-    }
-}
-
-/// x = f(x) for each of `len` elements; returns their sum by the lane rule, as [`lanes::sum`] has it.
-///
-/// # Safety
-/// They can be read and written, and `len` is a multiple of [`LANES`].
-#[inline(always)]
-unsafe fn exponentials<T: Real>(row: *mut T, len: usize, f: impl Fn(T) -> T) -> T {
-    let mut total = T::ZERO;
-    for start in (0..len).step_by(CHUNK) {
-        let mut sums = [T::ZERO; LANES];
-        for at in (start..len.min(start + CHUNK)).step_by(LANES) {
-            // SAFETY: as above.
-            let block = unsafe { each(row.add(at), &f) };
-            for (sum, x) in sums.iter_mut().zip(block) {
-                *sum = *sum + x;
-            }
-        }
-        total = total + lanes::tree::<T, Add>(sums);
-    }
-    total
 }

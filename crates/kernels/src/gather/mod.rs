@@ -11,7 +11,9 @@ use crate::isa::Isa;
 use crate::math::Real;
 use crate::reduce::axes::Axes;
 use crate::reduce::dispatch::{Body, share, step};
-use crate::reduce::{arity, expect, float, for_float};
+use crate::reduce::lanes::LANES;
+use crate::reduce::wide::{Wide, copy_first, for_wide};
+use crate::reduce::{arity, expect, float};
 use crate::tape::{Bases, Fault, Step, Worker};
 use crate::view::{DType, View};
 
@@ -102,7 +104,12 @@ impl<E: bytemuck::Pod> Body for Moved<E> {
                 let to = bases.ptr::<E>(out).add(row * width);
                 match indices.at(bases, row) {
                     Ok(index) if *width > 0 => {
-                        columns.copy(bases.ptr::<E>(table).add(index * table.strides[0]), 0, *width, to);
+                        let from = bases.ptr::<E>(table).add(index * table.strides[0]).cast_const();
+                        if columns.is_run() {
+                            copy_row(from, to, *width);
+                        } else {
+                            columns.copy(from, 0, *width, to);
+                        }
                     }
                     Ok(_) => {}
                     Err(fault) => {
@@ -116,8 +123,80 @@ impl<E: bytemuck::Pod> Body for Moved<E> {
     }
 }
 
+/// Copies a row.
+///
+/// # Safety
+/// `len` elements can be read and written, in different places.
+#[inline(always)]
+unsafe fn copy_row<E: Copy>(from: *const E, to: *mut E, len: usize) {
+    if len > 64 * LINE {
+        // SAFETY: as above.
+        unsafe { to.copy_from_nonoverlapping(from, len) }
+        return;
+    }
+    // A call of a function for a short row takes longer than the row.
+    let mut at = 0;
+    // SAFETY: the pieces make up `len`.
+    unsafe {
+        while at + LINE <= len {
+            to.add(at).cast::<[E; LINE]>().write(from.add(at).cast::<[E; LINE]>().read());
+            at += LINE;
+        }
+        copy_first(from.add(at), to.add(at), len - at);
+    }
+}
+
+/// to = to + from. All but whole blocks goes by pieces of constant length: each begins at the same place whenever the
+/// length is the same, so that what one row's has written is quickly read by the next one's.
+///
+/// # Safety
+/// `len` elements of both exist, in different places, and the CPU can run `V`.
+#[inline(always)]
+unsafe fn add_row<V: Wide>(from: *const V::T, to: *mut V::T, len: usize) {
+    let mut at = 0;
+    // SAFETY: the pieces make up `len`.
+    unsafe {
+        while at + LANES <= len {
+            V::load(to.add(at)).add(V::load(from.add(at))).store(to.add(at));
+            at += LANES;
+        }
+        if len & 8 != 0 {
+            add_piece::<V::T, 8>(from.add(at), to.add(at));
+            at += 8;
+        }
+        if len & 4 != 0 {
+            add_piece::<V::T, 4>(from.add(at), to.add(at));
+            at += 4;
+        }
+        if len & 2 != 0 {
+            add_piece::<V::T, 2>(from.add(at), to.add(at));
+            at += 2;
+        }
+        if len & 1 != 0 {
+            add_piece::<V::T, 1>(from.add(at), to.add(at));
+        }
+    }
+}
+
+/// to = to + from.
+///
+/// # Safety
+/// `N` elements of both exist, in different places.
+#[inline(always)]
+unsafe fn add_piece<T: Real, const N: usize>(from: *const T, to: *mut T) {
+    let to = to.cast::<[T; N]>();
+    // SAFETY: as above.
+    unsafe {
+        let (mut sums, from) = (to.read(), from.cast::<[T; N]>().read());
+        for (sum, x) in sums.iter_mut().zip(from) {
+            *sum = *sum + x;
+        }
+        to.write(sums);
+    }
+}
+
 /// out (v, c..) = sum of the rows of ct (indices.., c..) whose index it is. Each row of out starts at +0, and its rows
-/// are added in the order of their positions: workers share the columns, so that this order stays.
+/// are added in the order of their positions: workers share the columns of out or its rows, so that this order stays.
 pub(crate) fn scatter_add(isa: Isa, outs: &[View], ins: &[View]) -> Result<Box<dyn Step>, String> {
     let (out, [indices, ct]) = arity(outs, ins)?;
     let dtype = float(&[ct, out])?;
@@ -125,40 +204,54 @@ pub(crate) fn scatter_add(isa: Isa, outs: &[View], ins: &[View]) -> Result<Box<d
     let indices = Indices::of(&indices, &out, &ct)?;
     let (rows, columns) = (Axes::of(&ct, |i| i < axes), Axes::of(&ct, |i| i >= axes));
     let width = columns.count();
-    Ok(for_float!(dtype, isa, T => ScatterAdd::<T> { out, indices, ct, rows, columns, width, kind: PhantomData }))
+    Ok(for_wide!(dtype, isa, V => ScatterAdd::<V> { out, indices, ct, rows, columns, width, kind: PhantomData }))
 }
 
-struct ScatterAdd<T> {
+struct ScatterAdd<V> {
     out: View,
     indices: Indices,
     ct: View,
     rows: Axes,
     columns: Axes,
     width: usize,
-    kind: PhantomData<fn() -> T>,
+    kind: PhantomData<V>,
 }
 
-impl<T: Real> Body for ScatterAdd<T> {
+impl<V: Wide> ScatterAdd<V> {
+    /// Whether workers share rows of the output: in a table of more rows than there are indices most of the work is to
+    /// set it to 0, which wants long runs. Otherwise each has all rows of some columns, as indices may fall on few rows.
+    #[inline(always)]
+    fn by_rows(&self) -> bool {
+        self.indices.limit > self.indices.count
+    }
+}
+
+impl<V: Wide> Body for ScatterAdd<V> {
     fn parallel(&self) -> bool {
-        (self.indices.count + self.indices.limit) * self.width >= PARALLEL && self.width > LINE
+        let work = (self.indices.count + self.indices.limit) * self.width;
+        work >= PARALLEL && (self.by_rows() || self.width > LINE)
     }
 
     fn scratch(&self) -> usize {
-        if self.columns.is_run() { 0 } else { self.width * size_of::<T>() }
+        if self.columns.is_run() { 0 } else { self.width * size_of::<V::T>() }
     }
 
     #[inline(always)]
     unsafe fn run(&self, bases: &Bases, worker: &Worker) -> Result<(), Fault> {
-        let columns = share(worker, self.width, LINE);
+        let (limit, width) = (self.indices.limit, self.width);
+        let (rows, columns) = match self.by_rows() {
+            true => (share(worker, limit, LINE), 0..width),
+            false => (0..limit, share(worker, width, LINE)),
+        };
         let mut outcome = Ok(());
-        // SAFETY: rows and columns exist in out and ct, which do not overlap; the columns are this worker's.
+        // SAFETY: rows and columns exist in out and ct, which do not overlap; those of out are this worker's.
         unsafe {
-            let out = bases.ptr::<T>(&self.out);
-            if columns.len() == self.width {
-                out.write_bytes(0, self.indices.limit * self.width);
+            let out = bases.ptr::<V::T>(&self.out);
+            if columns.len() == width {
+                out.add(rows.start * width).write_bytes(0, rows.len() * width);
             } else if !columns.is_empty() {
-                for row in 0..self.indices.limit {
-                    out.add(row * self.width + columns.start).write_bytes(0, columns.len());
+                for row in rows.clone() {
+                    out.add(row * width + columns.start).write_bytes(0, columns.len());
                 }
             }
             for position in 0..self.indices.count {
@@ -169,16 +262,12 @@ impl<T: Real> Body for ScatterAdd<T> {
                         continue;
                     }
                 };
-                if columns.is_empty() {
+                if columns.is_empty() || !rows.contains(&index) {
                     continue;
                 }
-                let row = bases.ptr::<T>(&self.ct).add(self.rows.offset(position));
+                let row = bases.ptr::<V::T>(&self.ct).add(self.rows.offset(position)).cast_const();
                 let from = self.columns.stage(row, columns.start, columns.len(), worker.scratch.cast());
-                let from = std::slice::from_raw_parts(from, columns.len());
-                let to = std::slice::from_raw_parts_mut(out.add(index * self.width + columns.start), columns.len());
-                for (sum, x) in to.iter_mut().zip(from) {
-                    *sum = *sum + *x;
-                }
+                add_row::<V>(from, out.add(index * width + columns.start), columns.len());
             }
         }
         outcome

@@ -2,7 +2,7 @@ use super::*;
 use crate::reduce::testing::{Data, Element, Layout, epsilon, noise, refusal, run, same};
 
 /// (indices, rows of the table, columns); the large ones are shared among workers.
-const CASES: [(&[usize], usize, &[usize]); 11] = [
+const CASES: [(&[usize], usize, &[usize]); 22] = [
     (&[], 3, &[2]),
     (&[0], 3, &[2]),
     (&[4], 3, &[]),
@@ -14,6 +14,18 @@ const CASES: [(&[usize], usize, &[usize]); 11] = [
     (&[2, 2, 3], 11, &[3, 17]),
     (&[257], 31, &[129]),
     (&[0], 0, &[7]),
+    (&[40], 9, &[1]),
+    (&[9], 9, &[5]),
+    (&[70], 9, &[15]),
+    (&[31], 9, &[17]),
+    (&[31], 9, &[31]),
+    (&[16], 9, &[64]),
+    (&[3], 4, &[1025]),
+    (&[300], 9, &[128]),
+    // More rows than indices: workers share the rows.
+    (&[20], 701, &[65]),
+    (&[9], 4099, &[9]),
+    (&[0], 17, &[2000]),
 ];
 
 fn picks(count: usize, limit: usize) -> Vec<u32> {

@@ -8,6 +8,9 @@ mod single;
 #[cfg(test)]
 mod tests;
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) use single::exp_apart;
+
 use crate::view::DType;
 
 /// A float that kernels compute in.

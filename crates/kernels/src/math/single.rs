@@ -43,23 +43,42 @@ fn power_of_two(n: i32) -> f32 {
 /// |r| <= 0.348, fit 2^-28.2.
 #[inline(always)]
 fn exp_parts(x: f32) -> (f32, i32) {
+    let (p, rounded) = exp_rounded(x);
+    (p, rounded.to_bits().wrapping_sub(ROUND.to_bits()) as i32)
+}
+
+/// [`exp_parts`] with n + [`ROUND`] instead of n.
+#[inline(always)]
+fn exp_rounded(x: f32) -> (f32, f32) {
     let rounded = x.mul_add(std::f32::consts::LOG2_E, ROUND);
     let n = rounded - ROUND;
     let r = n.mul_add(-LN2_REST, n.mul_add(-LN2, x));
     let q = polynomial(r, [0.499_999_94, 0.166_665_21, 0.041_668_29, 0.008_368_704_5, 0.001_381_893_6]);
-    let p = 1.0 + (r * r).mul_add(q, r);
-    (p, rounded.to_bits().wrapping_sub(ROUND.to_bits()) as i32)
+    (1.0 + (r * r).mul_add(q, r), rounded)
 }
 
 /// exp. Outside of -104..89 the result is 0 or infinity, whatever the argument. The power of two comes in two halves:
 /// results too small for one are rounded once, results too large become infinite by themselves.
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
-    let x = if x > 89.0 { 89.0 } else { x };
-    let x = if x < -104.0 { -104.0 } else { x };
-    let (p, n) = exp_parts(x);
+    let (p, n) = exp_parts(exp_clamped(x));
     let half = n >> 1;
     p * power_of_two(half) * power_of_two(n.wrapping_sub(half))
+}
+
+#[inline(always)]
+fn exp_clamped(x: f32) -> f32 {
+    let x = if x > 89.0 { 89.0 } else { x };
+    if x < -104.0 { -104.0 } else { x }
+}
+
+/// (p, n) with exp(x) = p 2^n, for CPUs that can multiply with a power of two in one instruction. It must round once:
+/// so does [`exp`], whose first product is exact.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(crate) fn exp_apart(x: f32) -> (f32, f32) {
+    let (p, rounded) = exp_rounded(exp_clamped(x));
+    (p, rounded - ROUND)
 }
 
 /// ln x = e ln 2 + ln m with m in sqrt(1/2)..sqrt(2); ln(1 + f) = f - f²/2 + f³ P(f), fit 2^-27.3.

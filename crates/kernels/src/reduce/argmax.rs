@@ -4,8 +4,9 @@ use std::marker::PhantomData;
 
 use super::axes::Axes;
 use super::dispatch::{Body, share};
-use super::lanes::{self, CHUNK};
-use super::{LINE, PARALLEL, Plan, arity, expect, float, for_float};
+use super::lanes::{CHUNK, Combine, Largest};
+use super::wide::{self, Wide, for_wide};
+use super::{LINE, PARALLEL, Plan, arity, expect, float};
 use crate::isa::Isa;
 use crate::math::Real;
 use crate::tape::{Bases, Fault, Step, Worker};
@@ -29,23 +30,23 @@ pub(crate) fn argmax(isa: Isa, outs: &[View], ins: &[View]) -> Result<Box<dyn St
     let axis = rows.len();
     let plan = Plan { input, out, kept: Axes::of(&input, |i| i != axis), list: Axes::of(&input, |i| i == axis) };
     let outputs = plan.kept.count();
-    Ok(for_float!(dtype, isa, T => Argmax::<T> { outputs, len, plan, kind: PhantomData }))
+    Ok(for_wide!(dtype, isa, V => Argmax::<V> { outputs, len, plan, kind: PhantomData }))
 }
 
-struct Argmax<T> {
+struct Argmax<V> {
     plan: Plan,
     outputs: usize,
     len: usize,
-    kind: PhantomData<fn() -> T>,
+    kind: PhantomData<V>,
 }
 
-impl<T: Real> Body for Argmax<T> {
+impl<V: Wide> Body for Argmax<V> {
     fn parallel(&self) -> bool {
         self.outputs * self.len >= PARALLEL && self.outputs > 1
     }
 
     fn scratch(&self) -> usize {
-        if self.plan.list.is_run() { 0 } else { self.len * size_of::<T>() }
+        if self.plan.list.is_run() { 0 } else { self.len * size_of::<V::T>() }
     }
 
     // The largest element vectorises, and so does the search for it; finding both at once does not.
@@ -55,11 +56,14 @@ impl<T: Real> Body for Argmax<T> {
         for o in share(worker, self.outputs, grain) {
             // SAFETY: the row lies in its region and fits in scratch; workers write different outputs.
             unsafe {
-                let base = bases.ptr::<T>(&self.plan.input).add(self.plan.kept.offset(o));
+                let base = bases.ptr::<V::T>(&self.plan.input).cast_const().add(self.plan.kept.offset(o));
                 let row = self.plan.list.stage(base, 0, self.len, worker.scratch.cast());
                 let row = std::slice::from_raw_parts(row, self.len);
-                let most = lanes::max(row.as_ptr(), self.len);
-                let first = if most.is_nan() { find(row, T::is_nan) } else { find(row, |x| x == most) };
+                // The larger of zeros does not matter: they are equal.
+                let put = |most: V, [x]: [V; 1]| x.larger_or_nan(most);
+                let none = V::T::NEG_INFINITY;
+                let most = Largest::lanes(wide::chunk(none, [row.as_ptr()], [none], self.len, put));
+                let first = if most.is_nan() { find(row, V::T::is_nan) } else { find(row, |x| x == most) };
                 bases.ptr::<u32>(&self.plan.out).add(o).write(first as u32);
             }
         }

@@ -8,6 +8,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::dispatch::share;
+use super::wide::{Wide, copy_first};
 use crate::math::Real;
 use crate::tape::Worker;
 
@@ -23,6 +24,16 @@ pub(crate) trait Combine: Send + Sync + 'static {
     fn identity<T: Real>() -> T;
     /// The operation. `a` came first.
     fn apply<T: Real>(a: T, b: T) -> T;
+    /// The operation on the lanes of two blocks.
+    ///
+    /// # Safety
+    /// The CPU can run `V`.
+    unsafe fn blocks<V: Wide>(a: V, b: V) -> V;
+    /// [`tree`] over the lanes of a block.
+    ///
+    /// # Safety
+    /// The CPU can run `V`.
+    unsafe fn lanes<V: Wide>(block: V) -> V::T;
 }
 
 /// a + b. Sums start at +0, so no sum is ever -0 and adding +0 changes no bit of it.
@@ -37,6 +48,18 @@ impl Combine for Add {
     #[inline(always)]
     fn apply<T: Real>(a: T, b: T) -> T {
         a + b
+    }
+
+    #[inline(always)]
+    unsafe fn blocks<V: Wide>(a: V, b: V) -> V {
+        // SAFETY: the caller's promise.
+        unsafe { a.add(b) }
+    }
+
+    #[inline(always)]
+    unsafe fn lanes<V: Wide>(block: V) -> V::T {
+        // SAFETY: the caller's promise.
+        unsafe { block.sum() }
     }
 }
 
@@ -54,69 +77,46 @@ impl Combine for Largest {
     fn apply<T: Real>(a: T, b: T) -> T {
         b.max(a)
     }
+
+    #[inline(always)]
+    unsafe fn blocks<V: Wide>(a: V, b: V) -> V {
+        // SAFETY: the caller's promise.
+        unsafe { b.larger_or_nan(a) }
+    }
+
+    #[inline(always)]
+    unsafe fn lanes<V: Wide>(block: V) -> V::T {
+        // SAFETY: the caller's promise.
+        tree::<V::T, Largest>(unsafe { block.lanes() })
+    }
 }
 
-/// Combines `len` (at most [`CHUNK`]) positions of `K` contiguous lists: `lane = put(lane, elements)`.
-/// The last lanes are filled up with `pad`, for which `put(lane, pad) == lane` must hold.
+/// The sum of `put(lane, element)` over a chunk of at most [`CHUNK`] elements of another type than the lanes'. The last
+/// lanes are filled up with `pad`, for which `put(lane, pad) == lane` must hold.
 ///
 /// # Safety
-/// `len` elements can be read from each pointer.
+/// `len` elements can be read.
 #[inline(always)]
-pub(crate) unsafe fn chunk<T: Real, C: Combine, S: Copy, const K: usize>(
-    lists: [*const S; K],
-    pad: [S; K],
-    len: usize,
-    put: impl Fn(T, [S; K]) -> T,
-) -> T {
-    let mut lanes = [C::identity::<T>(); LANES];
+pub(crate) unsafe fn chunk<T: Real, S: Copy>(list: *const S, pad: S, len: usize, put: impl Fn(T, S) -> T) -> T {
+    let mut lanes = [T::ZERO; LANES];
     let whole = len / LANES * LANES;
     let mut at = 0;
     while at < whole {
         for (lane, value) in lanes.iter_mut().enumerate() {
             // SAFETY: at + lane < whole <= len.
-            *value = put(*value, std::array::from_fn(|k| unsafe { lists[k].add(at + lane).read() }));
+            *value = put(*value, unsafe { list.add(at + lane).read() });
         }
         at += LANES;
     }
     if whole < len {
-        let mut tail: [[S; LANES]; K] = std::array::from_fn(|k| [pad[k]; LANES]);
-        for (tail, list) in tail.iter_mut().zip(lists) {
-            // SAFETY: len - whole < LANES elements remain.
-            unsafe { copy_tail(list.add(whole), tail.as_mut_ptr(), len - whole) };
-        }
-        for (lane, value) in lanes.iter_mut().enumerate() {
-            *value = put(*value, std::array::from_fn(|k| tail[k][lane]));
+        let mut tail = [pad; LANES];
+        // SAFETY: len - whole < LANES elements remain.
+        unsafe { copy_first(list.add(whole), tail.as_mut_ptr(), len - whole) };
+        for (value, x) in lanes.iter_mut().zip(tail) {
+            *value = put(*value, x);
         }
     }
-    tree::<T, C>(lanes)
-}
-
-/// Copies fewer than [`LANES`] elements in pieces of constant size: a call of `memcpy` would cost more than the sum of
-/// a short row.
-///
-/// # Safety
-/// `len` elements can be read and written, in different places.
-#[inline(always)]
-pub(crate) unsafe fn copy_tail<S: Copy>(from: *const S, to: *mut S, len: usize) {
-    let mut at = 0;
-    // SAFETY: the pieces make up `len`.
-    unsafe {
-        if len & 8 != 0 {
-            to.cast::<[S; 8]>().write(from.cast::<[S; 8]>().read());
-            at = 8;
-        }
-        if len & 4 != 0 {
-            to.add(at).cast::<[S; 4]>().write(from.add(at).cast::<[S; 4]>().read());
-            at += 4;
-        }
-        if len & 2 != 0 {
-            to.add(at).cast::<[S; 2]>().write(from.add(at).cast::<[S; 2]>().read());
-            at += 2;
-        }
-        if len & 1 != 0 {
-            to.add(at).write(from.add(at).read());
-        }
-    }
+    tree::<T, Add>(lanes)
 }
 
 /// The fixed tree over the lanes.
@@ -130,49 +130,6 @@ pub(crate) fn tree<T: Real, C: Combine>(mut lanes: [T; LANES]) -> T {
         half /= 2;
     }
     lanes[0]
-}
-
-/// [`chunk`] over lists of any length, chunks combined in order.
-///
-/// # Safety
-/// `len` elements can be read from each pointer.
-#[inline(always)]
-pub(crate) unsafe fn list<T: Real, C: Combine, S: Copy, const K: usize>(
-    lists: [*const S; K],
-    pad: [S; K],
-    len: usize,
-    put: impl Fn(T, [S; K]) -> T,
-) -> T {
-    let mut total = C::identity::<T>();
-    let mut at = 0;
-    while at < len {
-        let n = (len - at).min(CHUNK);
-        // SAFETY: at + n <= len.
-        let part = unsafe { chunk::<T, C, S, K>(lists.map(|p| p.add(at)), pad, n, &put) };
-        total = C::apply(total, part);
-        at += n;
-    }
-    total
-}
-
-/// The sum of `len` elements.
-///
-/// # Safety
-/// `len` elements can be read.
-#[inline(always)]
-pub(crate) unsafe fn sum<T: Real>(x: *const T, len: usize) -> T {
-    // SAFETY: as above.
-    unsafe { list::<T, Add, T, 1>([x], [Add::identity()], len, |lane, [x]| lane + x) }
-}
-
-/// The largest of `len` elements; NaN wins.
-///
-/// # Safety
-/// `len` elements can be read.
-#[inline(always)]
-pub(crate) unsafe fn max<T: Real>(x: *const T, len: usize) -> T {
-    // SAFETY: as above.
-    unsafe { list::<T, Largest, T, 1>([x], [Largest::identity()], len, |lane, [x]| Largest::apply(lane, x)) }
 }
 
 /// Computes the results of chunks. A trait and no closure, because only a method can demand to be inlined into the

@@ -16,6 +16,7 @@ mod squares;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+pub(crate) mod wide;
 
 use std::marker::PhantomData;
 
@@ -24,6 +25,7 @@ use axes::Axes;
 use dispatch::{Body, share};
 use lanes::{Add, CHUNK, Combine, Largest, Part, Partials};
 pub(crate) use squares::{global_norm, mean_squared_error};
+use wide::{Wide, for_wide};
 
 use crate::isa::Isa;
 use crate::math::Real;
@@ -108,8 +110,8 @@ pub(crate) fn build(isa: Isa, fold: Fold, axes: u8, outs: &[View], ins: &[View])
     let plan = Plan { input, out, kept: Axes::of(&input, |i| !reduced(i)), list: Axes::of(&input, reduced) };
     // With nothing to reduce or to keep, both rules give the same.
     Ok(match (fold, last.is_none_or(reduced)) {
-        (Fold::Sum, true) => for_float!(dtype, isa, T => Lanes::<T, Add>::new(plan)),
-        (Fold::Max, true) => for_float!(dtype, isa, T => Lanes::<T, Largest>::new(plan)),
+        (Fold::Sum, true) => for_wide!(dtype, isa, V => Lanes::<V, Add>::new(plan)),
+        (Fold::Max, true) => for_wide!(dtype, isa, V => Lanes::<V, Largest>::new(plan)),
         (Fold::Sum, false) => for_float!(dtype, isa, T => Blocks::<T, Add>::new(plan)),
         (Fold::Max, false) => for_float!(dtype, isa, T => Blocks::<T, Largest>::new(plan)),
     })
@@ -124,17 +126,17 @@ struct Plan {
 }
 
 /// The lane rule. A single output is shared chunk by chunk, several ones output by output.
-struct Lanes<T, C> {
+struct Lanes<V, C> {
     plan: Plan,
     outputs: usize,
     len: usize,
     grain: usize,
     partials: Partials,
-    kind: PhantomData<fn() -> (T, C)>,
+    kind: PhantomData<(V, C)>,
 }
 
-impl<T: Real, C: Combine> Lanes<T, C> {
-    fn new(plan: Plan) -> Lanes<T, C> {
+impl<V: Wide, C: Combine> Lanes<V, C> {
+    fn new(plan: Plan) -> Lanes<V, C> {
         let (outputs, len) = (plan.kept.count(), plan.list.count());
         let partials = Partials::new(if outputs == 1 { len.div_ceil(CHUNK) } else { 0 });
         let grain = if len < CHUNK { LINE } else { 1 };
@@ -146,49 +148,49 @@ impl<T: Real, C: Combine> Lanes<T, C> {
     /// # Safety
     /// `base` is the start of a list, `at < self.len`, and `scratch` is a worker's.
     #[inline(always)]
-    unsafe fn chunk(&self, base: *const T, at: usize, scratch: *mut T) -> T {
+    unsafe fn chunk(&self, base: *const V::T, at: usize, scratch: *mut V::T) -> V::T {
         let len = (self.len - at).min(CHUNK);
         // SAFETY: the list lies in its region, and scratch holds a chunk unless the list is a run.
         unsafe {
             let x = self.plan.list.stage(base, at, len, scratch);
-            lanes::chunk::<T, C, T, 1>([x], [C::identity()], len, |lane, [x]| C::apply(lane, x))
+            C::lanes(wide::chunk::<V, 1>(C::identity(), [x], [C::identity()], len, |lane, [x]| C::blocks(lane, x)))
         }
     }
 }
 
 /// The chunks of a single output.
-struct Single<'a, T, C> {
-    step: &'a Lanes<T, C>,
-    x: *const T,
-    scratch: *mut T,
+struct Single<'a, V: Wide, C> {
+    step: &'a Lanes<V, C>,
+    x: *const V::T,
+    scratch: *mut V::T,
 }
 
-impl<T: Real, C: Combine> Part<T> for Single<'_, T, C> {
+impl<V: Wide, C: Combine> Part<V::T> for Single<'_, V, C> {
     #[inline(always)]
-    unsafe fn part(&self, i: usize) -> T {
+    unsafe fn part(&self, i: usize) -> V::T {
         // SAFETY: the chunk exists.
         unsafe { self.step.chunk(self.x, i * CHUNK, self.scratch) }
     }
 }
 
-impl<T: Real, C: Combine> Body for Lanes<T, C> {
+impl<V: Wide, C: Combine> Body for Lanes<V, C> {
     fn parallel(&self) -> bool {
         self.outputs * self.len >= PARALLEL && (self.outputs > self.grain || self.partials.len() > 1)
     }
 
     fn scratch(&self) -> usize {
-        if self.plan.list.is_run() { 0 } else { CHUNK.min(self.len) * size_of::<T>() }
+        if self.plan.list.is_run() { 0 } else { CHUNK.min(self.len) * size_of::<V::T>() }
     }
 
     #[inline(always)]
     unsafe fn run(&self, bases: &Bases, worker: &Worker) -> Result<(), Fault> {
-        let scratch = worker.scratch.cast::<T>();
+        let scratch = worker.scratch.cast::<V::T>();
         // SAFETY: both views were checked against their regions; offsets and outputs stay inside them, and workers
         // write different outputs.
         unsafe {
-            let (x, out) = (bases.ptr::<T>(&self.plan.input).cast_const(), bases.ptr::<T>(&self.plan.out));
+            let (x, out) = (bases.ptr::<V::T>(&self.plan.input).cast_const(), bases.ptr::<V::T>(&self.plan.out));
             if self.outputs == 1 {
-                if let Some(total) = self.partials.total::<T, C>(worker, &Single { step: self, x, scratch }) {
+                if let Some(total) = self.partials.total::<V::T, C>(worker, &Single { step: self, x, scratch }) {
                     out.write(total);
                 }
                 return Ok(());
@@ -196,9 +198,11 @@ impl<T: Real, C: Combine> Body for Lanes<T, C> {
             for o in share(worker, self.outputs, self.grain) {
                 // Wrapping, because an empty list may lie at the end of its region.
                 let base = x.wrapping_add(self.plan.kept.offset(o));
-                let mut total = C::identity::<T>();
-                for at in (0..self.len).step_by(CHUNK) {
+                let mut total = C::identity::<V::T>();
+                let mut at = 0;
+                while at < self.len {
                     total = C::apply(total, self.chunk(base, at, scratch));
+                    at += CHUNK;
                 }
                 out.add(o).write(total);
             }

@@ -4,8 +4,9 @@ use std::marker::PhantomData;
 
 use super::axes::Axes;
 use super::dispatch::{Body, step};
-use super::lanes::{self, Add, CHUNK, Combine, Part, Partials};
-use super::{PARALLEL, arity, expect, float, for_float};
+use super::lanes::{self, Add, CHUNK, Part, Partials};
+use super::wide::{self, Wide, for_wide};
+use super::{PARALLEL, arity, expect, float};
 use crate::isa::Isa;
 use crate::math::Real;
 use crate::tape::{Bases, Fault, Step, Worker};
@@ -21,62 +22,64 @@ pub(crate) fn mean_squared_error(isa: Isa, outs: &[View], ins: &[View]) -> Resul
     let len = a.shape.count();
     let lists = [Axes::of(&a, |_| true), Axes::of(&y, |_| true)];
     let ins = [a, y];
-    Ok(for_float!(dtype, isa, T => Mse::<T> {
+    Ok(for_wide!(dtype, isa, V => Mse::<V> {
         ins, out, lists, len, partials: Partials::new(len.div_ceil(CHUNK)), kind: PhantomData
     }))
 }
 
-struct Mse<T> {
+struct Mse<V> {
     ins: [View; 2],
     out: View,
     lists: [Axes; 2],
     len: usize,
     partials: Partials,
-    kind: PhantomData<fn() -> T>,
+    kind: PhantomData<V>,
 }
 
-impl<T: Real> Body for Mse<T> {
+impl<V: Wide> Body for Mse<V> {
     fn parallel(&self) -> bool {
         self.len >= PARALLEL
     }
 
     fn scratch(&self) -> usize {
-        if self.lists.iter().all(Axes::is_run) { 0 } else { 2 * CHUNK.min(self.len) * size_of::<T>() }
+        if self.lists.iter().all(Axes::is_run) { 0 } else { 2 * CHUNK.min(self.len) * size_of::<V::T>() }
     }
 
     #[inline(always)]
     unsafe fn run(&self, bases: &Bases, worker: &Worker) -> Result<(), Fault> {
         // SAFETY: the views were checked against their regions, and one worker writes the output.
         unsafe {
-            let ins = [0, 1].map(|k: usize| bases.ptr::<T>(&self.ins[k]).cast_const());
+            let ins = [0, 1].map(|k: usize| bases.ptr::<V::T>(&self.ins[k]).cast_const());
             let parts = MseParts { step: self, ins, scratch: worker.scratch.cast() };
-            if let Some(total) = self.partials.total::<T, Add>(worker, &parts) {
-                bases.ptr::<T>(&self.out).write(total / T::from_f64(self.len as f64));
+            if let Some(total) = self.partials.total::<V::T, Add>(worker, &parts) {
+                bases.ptr::<V::T>(&self.out).write(total / V::T::from_f64(self.len as f64));
             }
         }
         Ok(())
     }
 }
 
-struct MseParts<'a, T> {
-    step: &'a Mse<T>,
-    ins: [*const T; 2],
-    scratch: *mut T,
+struct MseParts<'a, V: Wide> {
+    step: &'a Mse<V>,
+    ins: [*const V::T; 2],
+    scratch: *mut V::T,
 }
 
-impl<T: Real> Part<T> for MseParts<'_, T> {
+impl<V: Wide> Part<V::T> for MseParts<'_, V> {
     #[inline(always)]
-    unsafe fn part(&self, i: usize) -> T {
+    unsafe fn part(&self, i: usize) -> V::T {
         let Mse { lists, len, .. } = self.step;
         let (at, size) = (i * CHUNK, (len - i * CHUNK).min(CHUNK));
         // SAFETY: the chunk exists, and scratch has room for one of each input unless both are runs.
         unsafe {
             let a = lists[0].stage(self.ins[0], at, size, self.scratch);
             let y = lists[1].stage(self.ins[1], at, size, self.scratch.wrapping_add(CHUNK.min(*len)));
-            lanes::chunk::<T, Add, T, 2>([a, y], [Add::identity(); 2], size, |lane, [a, y]| {
-                let d = a - y;
-                d.mul_add(d, lane)
-            })
+            let zero = V::T::ZERO;
+            let lanes = wide::chunk::<V, 2>(zero, [a, y], [zero; 2], size, |lane, [a, y]| {
+                let d = a.sub(y);
+                d.fma(d, lane)
+            });
+            lanes.sum()
         }
     }
 }
@@ -126,7 +129,7 @@ struct GlobalNorm {
 unsafe fn squares<S: Real>(x: *const S, len: usize) -> f64 {
     // SAFETY: as above. The square of an f32 is exact in f64.
     unsafe {
-        lanes::chunk::<f64, Add, S, 1>([x], [Add::identity()], len, |lane, [x]| {
+        lanes::chunk::<f64, S>(x, S::ZERO, len, |lane, x| {
             let x = x.to_f64();
             Real::mul_add(x, x, lane)
         })

@@ -121,7 +121,7 @@ fn offset(view: &View, mut index: usize) -> usize {
     offset
 }
 
-type Build<'a> = &'a dyn Fn(Isa, &[View], &[View]) -> Result<Box<dyn Step>, String>;
+pub(crate) type Build<'a> = &'a dyn Fn(Isa, &[View], &[View]) -> Result<Box<dyn Step>, String>;
 
 /// Builds and runs a call on every supported instruction set with 1, 2, 3 and 7 workers, forwards and backwards,
 /// over stale outputs and scratch. Returns the output and the fault of the smallest row, the same every time.
@@ -186,6 +186,37 @@ fn drive<T: Element>(
     let inside = out.offset..end - 4;
     assert!((0..end).all(|i| inside.contains(&i) == written[i].is_some()), "the output is not what was written");
     (written[inside].iter().flatten().copied().collect(), fault.map_or(Ok(()), Err))
+}
+
+/// As [`run`], with a row-major output that stands exactly on input `place`, also of shape `dims`.
+#[track_caller]
+pub(crate) fn run_in_place<T: Element>(dims: &[usize], place: usize, ins: &[Data], build: Build<'_>) -> Vec<T> {
+    let shape = Shape::checked(dims).expect("a test shape");
+    let out = View::contiguous(T::KIND, Region(0), 0, shape);
+    let mut views: Vec<View> = (1..).zip(ins).map(|(i, data)| View { region: Region(i), ..data.view }).collect();
+    views[place] = out;
+    let input = ins[place].values::<T>();
+    let mut first: Option<Vec<T>> = None;
+    for isa in Isa::ALL.into_iter().filter(|isa| isa.supported()) {
+        for count in [1, 2, 3, 7] {
+            let step = build(isa, &[out], &views).expect("the call is fine");
+            let mut memory = Memory::zeroed(size_of_val(input.as_slice()));
+            memory.slice_mut::<T>(0, input.len()).copy_from_slice(&input);
+            let mut scratch = Memory::zeroed(step.scratch());
+            let mut pointers = vec![memory.bytes_mut().as_mut_ptr()];
+            pointers.extend(ins.iter().map(|data| data.memory.bytes().as_ptr().cast_mut()));
+            let bases = Bases::of(pointers);
+            for index in 0..count {
+                scratch.bytes_mut().fill(0xFF);
+                let worker = Worker { index, count, scratch: scratch.bytes_mut().as_mut_ptr() };
+                // SAFETY: `bases` are the regions that the views were made for, and workers run one after another.
+                assert_eq!(unsafe { step.run(&bases, &worker) }, Ok(()));
+            }
+            let found = memory.slice::<T>(0, input.len()).to_vec();
+            same(&found, first.get_or_insert_with(|| found.clone()), &format!("{isa:?} with {count} workers"));
+        }
+    }
+    first.expect("one path is always supported")
 }
 
 /// Why the call is refused.

@@ -1,21 +1,36 @@
 use super::*;
-use crate::reduce::testing::{Data, Element, Layout, epsilon, lane_rule, lane_sum, noise, refusal, run, same};
+use crate::isa::Isa;
+use crate::reduce::testing::{
+    self, Data, Element, Layout, epsilon, lane_rule, lane_sum, noise, refusal, run, run_in_place, same,
+};
+use crate::shape::Shape;
+use crate::tape::Fault;
+use crate::view::{DType, Region};
 
-/// (rows, length), around the lane count, the padding and the chunk; the last ones are shared among workers.
-const SHAPES: [(usize, usize); 13] = [
+/// (rows, length), around the lane count, the padding, the number of rows that go together and the chunk; the last ones
+/// are shared among workers.
+const SHAPES: [(usize, usize); 21] = [
     (0, 3),
     (3, 0),
     (1, 1),
     (5, 2),
+    (4, 5),
+    (33, 3),
     (3, 15),
     (40, 16),
     (2, 17),
+    (37, 31),
     (7, 63),
     (3, 64),
     (5, 65),
+    (19, 65),
+    (17, 128),
     (2, 256),
+    (9, 257),
     (127, 293),
+    (2, 2048),
     (3, 9001),
+    (130, 65),
 ];
 
 fn one<T: Real>() -> T {
@@ -78,6 +93,31 @@ fn softmax_of_masked_and_huge_logits() {
     let (y, _) = run::<f32>(&[5, 3], &[Data::new(&[5, 3], &x, Layout::RowMajor)], &softmax);
     assert_eq!(y[..6], [0.5, 0.0, 0.5, 0.5, 0.0, 0.5]);
     assert!(y[6..].iter().all(|y| y.is_nan()));
+}
+
+#[test]
+fn one_strange_logit_decides_about_its_row_alone() {
+    let (inf, nan) = (f32::INFINITY, f32::NAN);
+    for len in [2, 5, 16, 17, 65, 300, 5000] {
+        for at in [0, len / 2, len - 1] {
+            for (strange, spoils) in [(-inf, false), (inf, true), (nan, true), (-nan, true)] {
+                let mut x = noise::<f32>(8, 3 * len);
+                x[len + at] = strange;
+                let logits = Data::new(&[3, len], &x, Layout::RowMajor);
+                let picks = Data::new(&[3], &[((at + 1) % len) as u32; 3], Layout::RowMajor);
+                let ct = Data::new(&[3], &[1.0f32; 3], Layout::RowMajor);
+                let (y, _) = run::<f32>(&[3, len], std::slice::from_ref(&logits), &softmax);
+                let (losses, _) = run::<f32>(&[3], &[logits.clone(), picks.clone()], &cross_entropy);
+                let (grads, _) = run::<f32>(&[3, len], &[logits, picks, ct], &cross_entropy_grad);
+                for r in 0..3 {
+                    let spoiled = spoils && r == 1;
+                    let row = |x: &[f32]| x[r * len..][..len].iter().all(|x| x.is_nan() == spoiled);
+                    assert!(row(&y) && row(&grads) && losses[r].is_nan() == spoiled, "{strange} at {at} of {len}");
+                }
+                assert!(spoils || y[len + at] == 0.0 && grads[len + at] == 0.0);
+            }
+        }
+    }
 }
 
 fn labels(rows: usize, len: usize) -> Vec<u32> {
@@ -219,6 +259,66 @@ fn normalize_and_its_gradient_follow_their_order() {
         check_normalize::<f32>(rows, len, [Layout::Gaps, Layout::Transposed]);
         check_normalize::<f64>(rows, len, [Layout::RowMajor; 2]);
     }
+}
+
+#[test]
+fn an_output_may_stand_on_its_input() {
+    let norm = |isa: Isa, outs: &[View], ins: &[View]| normalize(isa, 1e-5, outs, ins);
+    let grad = |isa: Isa, outs: &[View], ins: &[View]| normalize_grad(isa, 1e-5, outs, ins);
+    for (rows, len) in SHAPES.into_iter().filter(|(_, len)| *len > 0) {
+        let dims = [rows, len];
+        let (x, y) = (noise::<f32>(9, rows * len), noise::<f32>(10, rows * len));
+        let x = Data::new(&dims, &x, Layout::RowMajor);
+        let targets = Data::new(&[rows], &labels(rows, len), Layout::RowMajor);
+        let ct = Data::new(&[rows], &noise::<f32>(11, rows), Layout::RowMajor);
+        let labelled = [x.clone(), targets, ct];
+        let both = [x.clone(), Data::new(&dims, &y, Layout::RowMajor)];
+        let gaps = [Data::new(&dims, &y, Layout::Transposed), x.clone()];
+        let check = |place: usize, ins: &[Data], build: testing::Build<'_>, what: &str| {
+            let apart = run::<f32>(&dims, ins, build).0;
+            same(&run_in_place::<f32>(&dims, place, ins, build), &apart, &format!("{what} of {rows} rows of {len}"));
+        };
+        check(0, &both[..1], &softmax, "softmax");
+        check(0, &labelled, &cross_entropy_grad, "cross_entropy_grad");
+        check(0, &both[..1], &norm, "normalize");
+        check(0, &both, &grad, "normalize_grad over x");
+        check(1, &both, &grad, "normalize_grad over ct");
+        check(1, &gaps, &grad, "normalize_grad over ct, with copied rows");
+    }
+}
+
+#[test]
+fn a_tape_takes_outputs_exactly_on_rows_and_nowhere_else() {
+    use crate::routine::Routine;
+    use crate::tape::TapeBuilder;
+    let view = |dtype, offset, dims: &[usize]| {
+        View::contiguous(dtype, Region::ARENA, offset, Shape::checked(dims).expect("a test shape"))
+    };
+    let (x, shifted, turned) = (view(DType::F32, 0, &[4, 4]), view(DType::F32, 4, &[4, 4]), {
+        let mut view = view(DType::F32, 0, &[4, 4]);
+        view.strides[..2].copy_from_slice(&[1, 4]);
+        view
+    });
+    let (targets, ct) = (view(DType::U32, 64, &[4]), view(DType::F32, 80, &[4]));
+    let accepts = |routine: &Routine, out: View, ins: &[View]| {
+        TapeBuilder::new(Isa::Portable, 1, &[4096, 0, 0]).push(0, routine, &[out], ins).is_ok()
+    };
+    let calls: [(Routine, Vec<View>); 4] = [
+        (Routine::Softmax, vec![]),
+        (Routine::CrossEntropyGrad, vec![targets, ct]),
+        (Routine::Normalize { eps: 1e-5 }, vec![]),
+        (Routine::NormalizeGrad { eps: 1e-5 }, vec![view(DType::F32, 128, &[4, 4])]),
+    ];
+    for (routine, others) in calls {
+        let ins = |x: View| [&[x], others.as_slice()].concat();
+        assert!(accepts(&routine, x, &ins(x)), "{}", routine.name());
+        assert!(!accepts(&routine, x, &ins(shifted)), "{} over another place", routine.name());
+        assert!(!accepts(&routine, x, &ins(turned)), "{} over columns", routine.name());
+    }
+    let on_targets = view(DType::F32, 64, &[4, 4]);
+    assert!(!accepts(&Routine::CrossEntropyGrad, on_targets, &[x, targets, ct]));
+    assert!(!accepts(&Routine::CrossEntropy, view(DType::F32, 0, &[4]), &[x, targets]));
+    assert!(!accepts(&Routine::Matmul, x, &[x, view(DType::F32, 128, &[4, 4])]));
 }
 
 #[test]
