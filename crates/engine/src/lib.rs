@@ -46,4 +46,4 @@ pub use state::{Entry, Init, Role, State};
 
 /// The version of the numbers: training with one version, one config and the same data gives the same bits. It changes
 /// whenever a kernel or a pass changes a bit of any value.
-pub const NUMERICS_VERSION: &str = "3";
+pub const NUMERICS_VERSION: &str = "4";

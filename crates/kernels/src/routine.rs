@@ -188,6 +188,14 @@ impl Routine {
         matches!(self, Routine::Matmul | Routine::MatmulBf16)
     }
 
+    /// Whether its inputs must be row-major.
+    pub fn wants_row_major(&self) -> bool {
+        matches!(
+            self,
+            Routine::Attention { .. } | Routine::AttentionGrad { .. } | Routine::GlobalNorm | Routine::Custom(_)
+        )
+    }
+
     /// Whether an output may stand exactly on an input: each element, or each row, is read before it is written.
     pub fn in_place(&self) -> bool {
         matches!(
@@ -197,14 +205,6 @@ impl Routine {
                 | Routine::CrossEntropyGrad
                 | Routine::Normalize { .. }
                 | Routine::NormalizeGrad { .. }
-        )
-    }
-
-    /// Whether its inputs must be row-major.
-    pub fn wants_row_major(&self) -> bool {
-        matches!(
-            self,
-            Routine::Attention { .. } | Routine::AttentionGrad { .. } | Routine::GlobalNorm | Routine::Custom(_)
         )
     }
 

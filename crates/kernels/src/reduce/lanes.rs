@@ -91,14 +91,19 @@ impl Combine for Largest {
     }
 }
 
-/// The sum of `put(lane, element)` over a chunk of at most [`CHUNK`] elements of another type than the lanes'. The last
-/// lanes are filled up with `pad`, for which `put(lane, pad) == lane` must hold.
+/// `put(lane, element)` for elements of another type than the lanes', a chunk of them at most. The last lanes are filled
+/// up with `pad`, for which `put(lane, pad) == lane` must hold.
 ///
 /// # Safety
 /// `len` elements can be read.
 #[inline(always)]
-pub(crate) unsafe fn chunk<T: Real, S: Copy>(list: *const S, pad: S, len: usize, put: impl Fn(T, S) -> T) -> T {
-    let mut lanes = [T::ZERO; LANES];
+pub(crate) unsafe fn each<T: Real, S: Copy>(
+    lanes: &mut [T; LANES],
+    list: *const S,
+    pad: S,
+    len: usize,
+    put: impl Fn(T, S) -> T,
+) {
     let whole = len / LANES * LANES;
     let mut at = 0;
     while at < whole {
@@ -116,7 +121,6 @@ pub(crate) unsafe fn chunk<T: Real, S: Copy>(list: *const S, pad: S, len: usize,
             *value = put(*value, x);
         }
     }
-    tree::<T, Add>(lanes)
 }
 
 /// The fixed tree over the lanes.

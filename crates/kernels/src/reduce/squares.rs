@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use super::axes::Axes;
 use super::dispatch::{Body, step};
-use super::lanes::{self, Add, CHUNK, Part, Partials};
+use super::lanes::{self, Add, CHUNK, LANES, Part, Partials};
 use super::wide::{self, Wide, for_wide};
 use super::{PARALLEL, arity, expect, float};
 use crate::isa::Isa;
@@ -84,7 +84,8 @@ impl<V: Wide> Part<V::T> for MseParts<'_, V> {
     }
 }
 
-/// out () f64 = sqrt of the sum of all squares, in f64: chunk by chunk by the lane rule, input after input.
+/// out () f64 = sqrt of the sum of all squares, in f64: chunk by chunk by the lane rule, input after input. Neighbouring
+/// inputs that a chunk has room for share its lanes: a small network's gradients cost one tree.
 pub(crate) fn global_norm(isa: Isa, outs: &[View], ins: &[View]) -> Result<Box<dyn Step>, String> {
     let [out] = outs else {
         return Err(format!("has 1 output, got {}", outs.len()));
@@ -93,20 +94,35 @@ pub(crate) fn global_norm(isa: Isa, outs: &[View], ins: &[View]) -> Result<Box<d
     if out.dtype != DType::F64 {
         return Err(format!("output is {}, expected f64", out.dtype.name()));
     }
-    let mut pieces = Vec::new();
+    let mut chunks: Vec<Chunk> = Vec::new();
+    let mut room = 0;
     for (i, view) in ins.iter().enumerate() {
         if !view.dtype.is_float() || !view.is_contiguous() {
             return Err(format!("input {i} is not a row-major float"));
         }
         let len = view.shape.count();
-        pieces.extend((0..len).step_by(CHUNK).map(|at| Piece { view: i, at, len: (len - at).min(CHUNK) }));
+        for at in (0..len).step_by(CHUNK) {
+            let piece = Piece { view: i, at, len: (len - at).min(CHUNK) };
+            match chunks.last_mut().filter(|_| piece.len <= room) {
+                Some(chunk) => chunk.push(piece),
+                None => {
+                    chunks.push(vec![piece]);
+                    room = CHUNK;
+                }
+            }
+            room -= piece.len;
+        }
     }
-    let partials = Partials::new(pieces.len());
+    let partials = Partials::new(chunks.len());
     let len = ins.iter().map(|v| v.shape.count()).sum();
-    Ok(step(isa, GlobalNorm { ins: ins.to_vec(), out: *out, pieces, partials, len }))
+    Ok(step(isa, GlobalNorm { ins: ins.to_vec(), out: *out, chunks, partials, len }))
 }
 
-/// A chunk of one input.
+/// Pieces whose squares are added in the same lanes.
+type Chunk = Vec<Piece>;
+
+/// A part of one input.
+#[derive(Clone, Copy)]
 struct Piece {
     view: usize,
     at: usize,
@@ -116,23 +132,23 @@ struct Piece {
 struct GlobalNorm {
     ins: Vec<View>,
     out: View,
-    pieces: Vec<Piece>,
+    chunks: Vec<Chunk>,
     partials: Partials,
     len: usize,
 }
 
-/// Sum of the squares of a chunk, in f64.
+/// Adds the squares of a piece to the lanes, in f64.
 ///
 /// # Safety
 /// `len` elements can be read.
 #[inline(always)]
-unsafe fn squares<S: Real>(x: *const S, len: usize) -> f64 {
+unsafe fn squares<S: Real>(lanes: &mut [f64; LANES], x: *const S, len: usize) {
     // SAFETY: as above. The square of an f32 is exact in f64.
     unsafe {
-        lanes::chunk::<f64, S>(x, S::ZERO, len, |lane, x| {
+        lanes::each(lanes, x, S::ZERO, len, |lane, x| {
             let x = x.to_f64();
             Real::mul_add(x, x, lane)
-        })
+        });
     }
 }
 
@@ -161,14 +177,17 @@ struct NormParts<'a> {
 impl Part<f64> for NormParts<'_> {
     #[inline(always)]
     unsafe fn part(&self, i: usize) -> f64 {
-        let Piece { view, at, len } = self.step.pieces[i];
-        let view = &self.step.ins[view];
-        // SAFETY: pieces lie inside their views, which were checked.
-        unsafe {
-            match view.dtype {
-                DType::F32 => squares(self.bases.ptr::<f32>(view).add(at).cast_const(), len),
-                _ => squares(self.bases.ptr::<f64>(view).add(at).cast_const(), len),
+        let mut lanes = [0.0; LANES];
+        for Piece { view, at, len } in self.step.chunks[i].iter().copied() {
+            let view = &self.step.ins[view];
+            // SAFETY: pieces lie inside their views, which were checked.
+            unsafe {
+                match view.dtype {
+                    DType::F32 => squares(&mut lanes, self.bases.ptr::<f32>(view).add(at).cast_const(), len),
+                    _ => squares(&mut lanes, self.bases.ptr::<f64>(view).add(at).cast_const(), len),
+                }
             }
         }
+        lanes::tree::<f64, Add>(lanes)
     }
 }

@@ -1,3 +1,4 @@
+use super::lanes::LANES;
 use super::testing::{Data, Element, Layout, epsilon, lane_rule, noise, refusal, run, same};
 use super::*;
 
@@ -206,7 +207,18 @@ fn global_norm_is_summed_in_f64() {
         let mut total = 0.0;
         let mut all: Vec<Vec<f64>> = floats.iter().map(|x| x.iter().map(|x| f64::from(*x)).collect()).collect();
         all.push(doubles);
-        for chunk in all.iter().flat_map(|x| x.chunks(CHUNK)) {
+        // Pieces share the lanes of a chunk as long as there is room; each begins at the first lane.
+        let mut chunks: Vec<Vec<&[f64]>> = Vec::new();
+        for piece in all.iter().flat_map(|x| x.chunks(CHUNK)) {
+            let fits = |chunk: &Vec<&[f64]>| chunk.iter().map(|p| p.len()).sum::<usize>() + piece.len() <= CHUNK;
+            match chunks.pop_if(|chunk| fits(chunk)) {
+                Some(chunk) => chunks.push([chunk, vec![piece]].concat()),
+                None => chunks.push(vec![piece]),
+            }
+        }
+        for chunk in chunks {
+            let whole = |p: &&[f64]| [p, &vec![0.0; p.len().next_multiple_of(LANES) - p.len()][..]].concat();
+            let chunk: Vec<f64> = chunk.iter().flat_map(whole).collect();
             total += lane_rule(chunk.len(), 0.0, |lane, i| chunk[i].mul_add(chunk[i], lane), |a, b| a + b);
         }
         let (found, _) = run::<f64>(&[], &ins, &global_norm);
