@@ -5,6 +5,7 @@ use geartrain_kernels::{Arg, Instr, Memory, Region, Routine, Tape, TapeBuilder, 
 use crate::compile::arena::ALIGN;
 use crate::compile::fuse::Unit;
 use crate::compile::layout::{self, Value};
+use crate::compile::pairs::pair_up;
 use crate::compile::plan::{self, Plan};
 use crate::ir::graph::{Inner, Source};
 use crate::ir::op::Kernel;
@@ -83,8 +84,9 @@ impl Lowering<'_> {
     fn calls(&self, unit: &Unit, last: &[Option<usize>]) -> Vec<Call> {
         match unit {
             Unit::Tiles(nodes) => {
-                let (instrs, ins) = self.chain(nodes, None);
-                let (results, outs) = self.results(nodes, &plan::stored(self.g, self.values, unit, last));
+                let (mut instrs, ins) = self.chain(nodes, None);
+                let (mut results, outs) = self.results(nodes, &plan::stored(self.g, self.values, unit, last));
+                pair_up(&mut instrs, &mut results);
                 vec![Call { nodes: nodes.to_vec(), routine: Routine::Tiles { instrs, results }, outs, ins }]
             }
             Unit::Product(product, nodes) => {
@@ -166,8 +168,9 @@ impl Lowering<'_> {
         let first = stored.iter().position(is_first).unwrap_or(0);
         stored.swap(0, first);
         let tail: Vec<usize> = nodes.iter().copied().filter(|node| *node != product).collect();
-        let (results, outs) = self.results(&tail, &stored);
-        let (instrs, mut ins) = self.chain(&tail, Some((product, outs[0])));
+        let (mut results, outs) = self.results(&tail, &stored);
+        let (mut instrs, mut ins) = self.chain(&tail, Some((product, outs[0])));
+        pair_up(&mut instrs, &mut results);
         ins.splice(..1, self.g.nodes[product].inputs().iter().map(|x| self.view(x.index())));
         let routine = match layout::kernel(self.g, &self.g.nodes[product]) {
             Some(Kernel::Call(routine)) => routine,

@@ -13,6 +13,7 @@ pub mod fuse;
 pub mod join;
 pub mod layout;
 pub mod lower;
+pub mod pairs;
 pub mod plan;
 pub mod recompute;
 pub mod simplify;
