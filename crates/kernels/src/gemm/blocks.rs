@@ -13,6 +13,9 @@ const PACK_TILES: usize = 4;
 /// Bytes of the block of a that is kept in the second-level cache.
 const BLOCK_BYTES: usize = 384 * 1024;
 
+/// A part of the work, as a divisor, that is given for sharing rows and not columns.
+const NEARLY: usize = 16;
+
 /// Rows that stand a multiple of so many bytes apart fall on few sets of the caches.
 const CROWDED: usize = 2048;
 /// Elements between copied rows, beyond their length, so that they do not.
@@ -138,8 +141,12 @@ impl<K: Kernel> Blocks<K> {
             let pack_b = if self.pack_b(rows) { cost_b * cols } else { 0 };
             (rows * cols + pack_b + cost_a * rows).saturating_mul(k)
         };
-        let downs = (1..=worker.count).filter(|down| worker.count.is_multiple_of(*down));
-        let down = downs.min_by_key(|down| cost(*down)).unwrap_or(1);
+        let downs = || (1..=worker.count).filter(|down| worker.count.is_multiple_of(*down));
+        let least = downs().map(cost).min().unwrap_or(0);
+        // Most other calls share rows: a worker finds its own ones of a in a near cache, but it reads
+        // all of b.
+        let extra = if n < 2 * m { least / NEARLY } else { 0 };
+        let down = downs().rev().find(|down| cost(*down) <= least + extra).unwrap_or(1);
         let across = worker.count / down;
         let share = |index, count, items, grain| Worker { index, count, ..*worker }.share(items, grain);
         (share(worker.index / across, down, m, K::MR), share(worker.index % across, across, n, grain(across)))
