@@ -3,10 +3,12 @@
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{__m256, __m512};
 use std::hint::black_box;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::gemm::lanes::{Lanes, Plain};
 use crate::isa::Isa;
+use crate::pool::Pool;
 
 /// Chains of multiply-adds that run side by side: enough to hide the latency of four cycles on two units.
 const CHAINS: usize = 12;
@@ -39,6 +41,25 @@ pub fn triad(isa: Isa, bytes: usize, rounds: usize) -> f64 {
         begin.elapsed().as_secs_f64()
     });
     (n * 12 * repeats) as f64 / middle(times) / 1e9
+}
+
+/// Seconds that a barrier of `threads` workers takes in the middle of a run. The median of `rounds` runs of a thousand.
+pub fn barrier(threads: usize, rounds: usize) -> f64 {
+    const BARRIERS: usize = 1000;
+    let times = (0..rounds.max(1)).map(|_| {
+        let nanos = AtomicU64::new(0);
+        Pool::global().run(threads, &|team| {
+            // All are there before the clock starts.
+            team.barrier();
+            let begin = Instant::now();
+            (0..BARRIERS).for_each(|_| team.barrier());
+            if team.worker() == 0 {
+                nanos.store(begin.elapsed().as_nanos() as u64, Ordering::Relaxed);
+            }
+        });
+        nanos.into_inner() as f64 * 1e-9 / BARRIERS as f64
+    });
+    middle(times)
 }
 
 fn middle(times: impl Iterator<Item = f64>) -> f64 {
@@ -122,6 +143,7 @@ mod tests {
             streams(isa, &mut a, &[1.0; 5], &[2.0; 5], 3.0);
             assert_eq!(a, [7.0; 5]);
         }
+        assert!(barrier(2, 3) > 0.0);
         assert!(multiply_add(Isa::best(), 1) > 0.0 && triad(Isa::best(), 4096, 1) > 0.0);
     }
 }

@@ -86,11 +86,15 @@ pub fn kernels(args: &BenchArgs) -> Outcome {
     let peak_memory = peak::triad(options.isa, 96 << 20, 3);
     if !args.json {
         line(&format!(
-            "{} threads, products in {}; peaks: {peak_flops:.0} GFLOP/s of f32, {peak_cache:.0} GB/s over 6 MiB, {peak_memory:.0} GB/s of \
-             one thread over 96 MiB\n\nkernel                            time        rate       of peak",
+            "{} threads, products in {}; peaks: {peak_flops:.0} GFLOP/s of f32, {peak_cache:.0} GB/s over 6 MiB, \
+             {peak_memory:.0} GB/s of one thread over 96 MiB",
             options.threads,
             args.precision.name()
         ))?;
+        if options.threads > 1 {
+            line(&format!("a barrier of all threads takes {}", duration(peak::barrier(options.threads, 101))))?;
+        }
+        line("\nkernel                            time        rate       of peak")?;
     }
     for kernel in list() {
         let failed = |e: &dyn std::fmt::Display| -> Failure { Error::failed(format!("{}: {e}", kernel.name)).into() };

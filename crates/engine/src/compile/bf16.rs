@@ -27,9 +27,8 @@ pub const PRODUCTS: Pass = Pass {
     },
 };
 
-/// What the numbers of such programs are called behind [`NUMERICS_VERSION`](crate::NUMERICS_VERSION). Those without the `.2`
-/// kept subnormal numbers.
-pub const NUMERICS: &str = "bf16.2";
+/// What the numbers of such programs are called behind [`NUMERICS_VERSION`](crate::NUMERICS_VERSION).
+pub const NUMERICS: &str = "bf16";
 
 /// [`PASSES`], then [`PRODUCTS`].
 pub fn passes() -> Vec<Pass> {
