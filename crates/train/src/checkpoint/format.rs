@@ -1,6 +1,6 @@
 //! The bytes of a checkpoint: the header both ways, and tensors as little-endian numbers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use geartrain_engine::{DType, Data, Shape, Tensor, Type};
 use safetensors::tensor::{Dtype, SafeTensors, TensorInfo};
@@ -55,9 +55,7 @@ impl Header {
     /// The header of a file, and the checksum in it. The lengths of all tensors add up to the bytes behind the header.
     pub(super) fn parse(file: &[u8]) -> Result<(Header, String)> {
         let (_, found) = SafeTensors::read_metadata(file).map_err(|reason| damaged(&format!("{reason}")))?;
-        let none = HashMap::new();
-        let metadata = found.metadata().as_ref().unwrap_or(&none);
-        let (meta, checksum) = read_meta(metadata)?;
+        let (meta, checksum) = read_meta(|key| found.metadata().as_ref()?.get(key).cloned())?;
         let mut tensors = Vec::new();
         for (name, info) in found.tensors() {
             let Some(ty) = read_type(info) else {
@@ -96,8 +94,8 @@ fn metadata(meta: &Meta, checksum: Option<&str>) -> BTreeMap<&'static str, Strin
     map
 }
 
-fn read_meta(map: &HashMap<String, String>) -> Result<(Meta, String)> {
-    let format = map.get("format").map_or("", String::as_str);
+fn read_meta(find: impl Fn(&str) -> Option<String>) -> Result<(Meta, String)> {
+    let format = find("format").unwrap_or_default();
     if format != FORMAT {
         return Err(match format.strip_prefix(FAMILY) {
             Some(version) => Error::no_checkpoint(format!("is of format version {version}, which is not known here"))
@@ -105,10 +103,10 @@ fn read_meta(map: &HashMap<String, String>) -> Result<(Meta, String)> {
             None => Error::no_checkpoint("is a safetensors file, but not a checkpoint of geartrain"),
         });
     }
-    let text = |key: &str| map.get(key).cloned().ok_or_else(|| damaged(&format!("its metadata has no `{key}`")));
+    let text = |key: &str| find(key).ok_or_else(|| damaged(&format!("its metadata has no `{key}`")));
     let bad = |key: &str| damaged(&format!("its metadata has no number at `{key}`"));
     let number = |key: &str| text(key)?.parse::<u64>().map_err(|_| bad(key));
-    let best = match map.contains_key("best_step") {
+    let best = match find("best_step").is_some() {
         true => {
             let val_loss = text("best_val_loss")?.parse().map_err(|_| bad("best_val_loss"))?;
             Some(Best { step: number("best_step")?, val_loss })
