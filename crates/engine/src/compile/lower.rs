@@ -90,7 +90,10 @@ impl Lowering<'_> {
                 vec![Call { nodes: nodes.to_vec(), routine: Routine::Tiles { instrs, results }, outs, ins }]
             }
             Unit::Product(product, nodes) => {
-                vec![self.product(*product, nodes, plan::stored(self.g, self.values, unit, last))]
+                let Some(Kernel::Call(routine)) = layout::kernel(self.g, &self.g.nodes[*product]) else {
+                    return Vec::new();
+                };
+                vec![self.product(routine, *product, nodes, plan::stored(self.g, self.values, unit, last))]
             }
             Unit::Copy(node) => {
                 let from = self.view(self.g.nodes[*node].inputs()[0].index());
@@ -159,7 +162,7 @@ impl Lowering<'_> {
     }
 
     /// A product with the elementwise nodes behind it. It goes to its own place or to that of a result of its type.
-    fn product(&self, product: usize, nodes: &[usize], mut stored: Vec<usize>) -> Call {
+    fn product(&self, routine: Routine, product: usize, nodes: &[usize], mut stored: Vec<usize>) -> Call {
         let keeps = stored.contains(&product);
         let is_first = |node: &usize| match keeps {
             true => *node == product,
@@ -172,10 +175,6 @@ impl Lowering<'_> {
         let (mut instrs, mut ins) = self.chain(&tail, Some((product, outs[0])));
         pair_up(&mut instrs, &mut results);
         ins.splice(..1, self.g.nodes[product].inputs().iter().map(|x| self.view(x.index())));
-        let routine = match layout::kernel(self.g, &self.g.nodes[product]) {
-            Some(Kernel::Call(routine)) => routine,
-            _ => Routine::Matmul,
-        };
         let routine = Routine::Followed { product: Box::new(routine), instrs, results, keeps };
         Call { nodes: nodes.to_vec(), routine, outs, ins }
     }
@@ -225,8 +224,7 @@ impl Constants {
         };
         for view in &mut call.ins[own..] {
             let count = view.shape.count();
-            let alike = view.strides[..view.shape.rank()].iter().all(|stride| *stride == 0);
-            if view.region == Region::CONSTANTS && alike && (2..=SHORT).contains(&count) {
+            if view.region == Region::CONSTANTS && is_repeated(view) && (2..=SHORT).contains(&count) {
                 let known = self.repeated.iter().find(|(of, _)| of == view).map(|(_, place)| *place);
                 *view = known.unwrap_or_else(|| self.place(*view));
             }
@@ -268,6 +266,11 @@ pub fn locate(values: &[Value], plan: &Plan, node: usize) -> View {
     View { region, offset: view.offset + offset, ..view }
 }
 
+/// Whether a view is one element, repeated everywhere.
+fn is_repeated(view: &View) -> bool {
+    view.strides[..view.shape.rank()].iter().all(|stride| *stride == 0)
+}
+
 /// Bytes of the elements of a view, repeated ones counted once.
 fn named_bytes(view: &View) -> u64 {
     let axes = view.shape.dims().iter().zip(view.strides).filter(|(_, stride)| *stride != 0);
@@ -302,13 +305,12 @@ fn join(before: &mut Call, next: &Call) -> Option<()> {
     if distance < count || distance >= count + GAP {
         return None;
     }
-    let everywhere = |v: &View| v.strides[..v.shape.rank()].iter().all(|s| *s == 0);
     let flat = |v: &View| v.is_contiguous();
     let follows = |a: &View, b: &View| {
         flat(a) && flat(b) && (a.dtype, a.region) == (b.dtype, b.region) && a.offset + distance == b.offset
     };
     let scalar = |a: &View, b: &View| {
-        everywhere(a) && everywhere(b) && (a.dtype, a.region, a.offset) == (b.dtype, b.region, b.offset)
+        is_repeated(a) && is_repeated(b) && (a.dtype, a.region, a.offset) == (b.dtype, b.region, b.offset)
     };
     let pairs = || before.ins.iter().zip(&next.ins);
     let fits = before.outs.iter().zip(&next.outs).all(|(a, b)| follows(a, b))
