@@ -158,7 +158,7 @@ fn gradcheck() {
 fn numbers_have_all_their_digits() {
     let folder = tempfile::tempdir().unwrap();
     let out = run(folder.path(), "lesson tokens --json").good();
-    let trained = geartrain::lesson::find("tokens").unwrap();
+    let trained = geartrain::lesson::network("tokens").unwrap();
     let mut losses = Vec::new();
     trained.train(500, |epoch| losses.push(epoch.loss)).unwrap();
     let told: Vec<u64> = out.lines().take(500).map(|l| digits(l, "loss").parse::<f64>().unwrap().to_bits()).collect();
