@@ -36,7 +36,7 @@ enum Command {
     Generate(generate::GenerateArgs),
     /// Measure the loss of a trained model on its validation part, or on another text
     Eval(generate::EvalArgs),
-    /// Train one of the small networks whose every number can be followed
+    /// Read a lesson: how networks learn, with every number computed as it is printed
     Lesson(lesson::LessonArgs),
     /// Print a network's forward pass, derived backward pass and update, line by line
     Explain(explain::ExplainArgs),

@@ -2,8 +2,9 @@
 
 use geartrain_engine::{DType, Graph, Init};
 
-use super::network::{Trained, step, train};
-use super::page::{Cell, Format, column, fixed, plot, row};
+use super::compute::known;
+use super::network::{Outputs, Trained, step, train};
+use super::page::{Cell, Format, column, plot, row};
 use super::{Lesson, LessonError, Page, xor};
 
 /// XOR from zeros, from equal weights and from random ones; with and without biases.
@@ -89,7 +90,8 @@ fn symmetry(page: &mut Page) -> Result<(), LessonError> {
     page.paragraph(
         "Look at the two weights that each hidden neuron ended with. From equal weights every neuron computes the same, \
          gets the same gradient and takes the same step, epoch after epoch: four neurons that do the work of one. From \
-         zeros the first layer does not move at all, because the gradient reaches it through W2, which is zero too.",
+         zeros nothing moves at all: every answer is 0.5, the four errors cancel, W2 stays 0, and through a W2 of 0 no \
+         gradient reaches the first layer.",
     );
     let columns = [
         column("start", Format::Text),
@@ -98,7 +100,7 @@ fn symmetry(page: &mut Page) -> Result<(), LessonError> {
         column("neuron 2", Format::Fixed(4)),
         column("neuron 3", Format::Fixed(4)),
         column("neuron 4", Format::Fixed(4)),
-        column("alike to the last bit", Format::Text),
+        column("all alike to the bit", Format::Text),
     ];
     let mut rows = Vec::new();
     for (name, c) in &starts {
@@ -120,27 +122,29 @@ struct Tried {
     learned: u64,
     median: Option<u64>,
     loss: f64,
+    parameters: usize,
 }
 
 fn tried(spread: f64, bias: bool) -> Result<Tried, LessonError> {
-    let (mut epochs, mut losses) = (Vec::new(), Vec::new());
+    let (mut epochs, mut losses, mut parameters) = (Vec::new(), Vec::new(), 0);
     for seed in 1..=SEEDS {
         let course = course(Init::Normal { std: spread }, bias, seed)?;
         epochs.extend(course.learned.map(|epoch| epoch as u64));
         losses.push(course.losses[EPOCHS - 1]);
+        parameters = course.trained.parameters;
     }
     epochs.sort_unstable();
     losses.sort_by(f64::total_cmp);
     let median = epochs.get(epochs.len() / 2).copied();
-    Ok(Tried { learned: epochs.len() as u64, median, loss: losses[losses.len() / 2] })
+    Ok(Tried { learned: epochs.len() as u64, median, loss: losses[losses.len() / 2], parameters })
 }
 
 /// Too little and too much randomness.
 fn spreads(page: &mut Page) -> Result<(), LessonError> {
     page.heading("How random?");
     page.paragraph(&format!(
-        "{SEEDS} starts for each spread of the weights. Too small, and the neurons take long to tell each other apart; \
-         too large, and the sigmoids begin in their flat parts, where no gradient comes through.",
+        "{SEEDS} starts for each spread of the weights. Too small, and {EPOCHS} epochs are not enough to tell the neurons \
+         apart; too large, and the sigmoids begin in their flat parts, where no gradient comes through.",
     ));
     let columns = [
         column("standard deviation", Format::Plain),
@@ -161,15 +165,31 @@ fn spreads(page: &mut Page) -> Result<(), LessonError> {
 fn biases(page: &mut Page) -> Result<(), LessonError> {
     page.heading("Biases");
     page.paragraph(
-        "A bias is a number that a neuron adds whatever its input. It is what moves the threshold: without biases, \
-         all hidden neurons answer the input [0 0] with sigmoid(0), whatever their weights. They may start at 0, since \
-         the weights already make the neurons different.",
+        "A bias is a number that a neuron adds whatever its input; it moves the threshold. They may all start at 0, \
+         since the weights already make the neurons different. Without it, a neuron must answer the input [0 0] with \
+         sigmoid(0), whatever its weights. Where the right answer is another one, that is the end of it. Here a single \
+         neuron learns \"and\", which is 1 for [1 1] alone; its answers to the four inputs:",
     );
-    let count = |bias: bool| -> Result<u64, LessonError> {
-        let g = Graph::new();
-        let _ = xor::network(&g, DType::F64, [Init::ZEROS, Init::ZEROS], bias);
-        Ok(geartrain_engine::State::new(&g, 0)?.parameters() as u64)
-    };
+    let columns = [
+        column("one neuron", Format::Text),
+        column("parameters", Format::Whole),
+        column("loss at the end", Format::Fixed(4)),
+        column("[0 0]", Format::Fixed(4)),
+        column("[0 1]", Format::Fixed(4)),
+        column("[1 0]", Format::Fixed(4)),
+        column("[1 1]", Format::Fixed(4)),
+    ];
+    let mut rows = Vec::new();
+    for (name, bias) in KINDS {
+        let (loss, trained) = and(bias)?;
+        let p = &trained.before_last_update;
+        rows.push(row![name, trained.parameters, loss, p[0], p[1], p[2], p[3]]);
+    }
+    page.table("and", &columns, &rows);
+    page.paragraph(&format!(
+        "A hidden layer makes up for much of it, since neurons can lend each other a threshold. The XOR network, from \
+         {SEEDS} starts:",
+    ));
     let columns = [
         column("network", Format::Text),
         column("parameters", Format::Whole),
@@ -178,13 +198,28 @@ fn biases(page: &mut Page) -> Result<(), LessonError> {
         column("median loss at the end", Format::Fixed(4)),
     ];
     let mut rows = Vec::new();
-    let mut losses = Vec::new();
-    for (name, bias) in [("with biases", true), ("without", false)] {
+    for (name, bias) in KINDS {
         let tried = tried(SPREAD, bias)?;
-        rows.push(row![name, count(bias)?, tried.learned, tried.median, tried.loss]);
-        losses.push(tried.loss);
+        rows.push(row![name, tried.parameters, tried.learned, tried.median, tried.loss]);
     }
     page.table("biases", &columns, &rows);
-    page.paragraph(&format!("{} {}", fixed(losses[0], 4), fixed(losses[1], 4)));
     Ok(())
+}
+
+/// With biases and without.
+const KINDS: [(&str, bool); 2] = [("with bias", true), ("without", false)];
+
+/// One neuron learns "and": the loss at the end, and its answers.
+fn and(bias: bool) -> Result<(f64, Trained), LessonError> {
+    let g = Graph::new();
+    let x = known(&g, DType::F64, [4, 2], &[0., 0., 0., 1., 1., 0., 1., 1.]);
+    let y = known(&g, DType::F64, [4, 1], &[0., 0., 0., 1.]);
+    let z = x.matmul(g.parameter("W", DType::F64, [2, 1], Init::Normal { std: SPREAD }));
+    let z = if bias { z + g.parameter("b", DType::F64, [1, 1], Init::ZEROS) } else { z };
+    let a = z.sigmoid();
+    let correct = a.greater(a.full(0.5)).cast(DType::F64).equal(y);
+    step(&g, &Outputs { loss: a.mean_squared_error(y), predictions: a, correct }, RATE)?;
+    let mut last = f64::NAN;
+    let trained = train(&g, 0, EPOCHS, |epoch| last = epoch.loss)?;
+    Ok((last, trained))
 }

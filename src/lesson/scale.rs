@@ -8,7 +8,7 @@ use geartrain_train::data::Corpus;
 use geartrain_train::trainer::Trainer;
 
 use super::compute::compile;
-use super::page::{Format, column, duration, row};
+use super::page::{Format, column, duration, row, thousands};
 use super::{Lesson, LessonError, Page};
 
 /// The same training step at seven sizes.
@@ -133,6 +133,9 @@ struct Llama {
     hidden: u64,
     vocab: u64,
     tokens: f64,
+    /// The training as published: hours of one graphics processor, and how many there were.
+    hours: f64,
+    processors: f64,
 }
 
 const LLAMA: Llama = Llama {
@@ -143,6 +146,8 @@ const LLAMA: Llama = Llama {
     hidden: 53248,
     vocab: 128256,
     tokens: 15.6e12,
+    hours: 30.84e6,
+    processors: 16_000.0,
 };
 
 impl Llama {
@@ -185,24 +190,25 @@ fn arithmetic(page: &mut Page, models: &[Model]) {
     page.table("arithmetic", &columns, &rows);
     let [attention, kv, hidden, norms] = LLAMA.block();
     page.paragraph(
-        "In tiny networks what is not a matrix product weighs much: activations, the loss, an update that few examples \
-         share. In larger ones attention adds what has no parameters. Then the rule is good. (A token is an example \
-         where there is no text. Without a count: too large to compile here.) The last row from its published shape, a \
-         matrix at a time:",
+        "In small networks other things weigh as much: activations, the loss and the update add to the count, and the \
+         first layer takes from it, because nobody needs the gradient of the data (4 operations a weight instead of 6, \
+         which is most of the digits' network). In a transformer attention adds a little. (A token is an example where \
+         there is no text. Without a count: too large to compile here.) The last row, from its published shape:",
     );
+    let times = |part: &str| format!("{} × {part}", LLAMA.layers);
     let rows = [
-        row!["embedding, output", "2 · vocab · width", 2 * LLAMA.vocab * LLAMA.width],
-        row!["126 × queries, outputs", "2 · width · width", LLAMA.layers * attention],
-        row!["126 × keys, values", "2 · width · width · 8 / 128", LLAMA.layers * kv],
-        row!["126 × feed-forward", "3 · width · hidden", LLAMA.layers * hidden],
-        row!["126 × norms, last norm", "2 · width, and width", LLAMA.layers * norms + LLAMA.width],
+        row!["embedding and output", "2 · vocab · width", 2 * LLAMA.vocab * LLAMA.width],
+        row![times("queries, outputs"), "2 · width · width", LLAMA.layers * attention],
+        row![times("keys, values"), "2 · width · width · kv / heads", LLAMA.layers * kv],
+        row![times("feed-forward"), "3 · width · hidden", LLAMA.layers * hidden],
+        row![times("norms, and the last"), "2 · width, and width", LLAMA.layers * norms + LLAMA.width],
         row!["together", "", LLAMA.parameters()],
     ];
     let columns = [column("part", Format::Text), column("each", Format::Text), column("parameters", Format::Whole)];
     page.table("llama", &columns, &rows);
-    page.verbatim(&format!(
-        "vocab {}, width {}, hidden {}, 126 layers, 128 heads, 8 of them for\nkeys and values",
-        LLAMA.vocab, LLAMA.width, LLAMA.hidden
+    page.paragraph(&format!(
+        "With vocab = {}, width = {}, hidden = {}, {} layers, {} heads for queries and {} for keys and values.",
+        LLAMA.vocab, LLAMA.width, LLAMA.hidden, LLAMA.layers, LLAMA.heads, LLAMA.kv_heads
     ));
 }
 
@@ -246,9 +252,10 @@ fn time(page: &mut Page, models: &[Model]) {
     let last = models.last().map_or(0.0, |m| m.training() / SPEED);
     page.paragraph(&format!(
         "Tokens read: as in the lessons and in `geartrain train`; digits, 100 passes over 1,797 pictures; GPT-2, 20 for \
-         each parameter, as Hoffmann et al. (2022) advise; Llama as published, {:e}. Its {} on this computer took 16,000 \
-         graphics processors some months. The algorithm is the one that you have seen.",
-        LLAMA.tokens,
-        duration(last)
+         each parameter, as Hoffmann et al. (2022) advise; Llama as published. What would take this computer {} was done \
+         by {} graphics processors in {}. The algorithm is the one that you have seen.",
+        duration(last),
+        thousands(LLAMA.processors as u64),
+        duration(LLAMA.hours * 3600.0 / LLAMA.processors)
     ));
 }

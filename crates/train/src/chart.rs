@@ -100,15 +100,27 @@ impl Picture {
         }
         text.push_str(&format!("{:margin$} └{}\n", "", "─".repeat(across)));
         text.push_str(&format!("{:margin$}  {}\n", "", self.axis(across)));
-        if self.legend {
-            let entry = |series: &Series| match series.mark {
+        for entries in self.legend(across) {
+            text.push_str(&format!("{:margin$}  {entries}\n", ""));
+        }
+        text
+    }
+
+    /// What tells the series apart, in as many lines as it takes.
+    fn legend(&self, across: usize) -> Vec<String> {
+        let mut lines: Vec<String> = Vec::new();
+        for series in self.series.iter().filter(|_| self.legend) {
+            let entry = match series.mark {
                 Some(mark) => format!("{mark} {}", series.name),
                 None => format!("── {}", series.name),
             };
-            let entries: Vec<String> = self.series.iter().map(entry).collect();
-            text.push_str(&format!("{:margin$}  {}\n", "", entries.join("  ")));
+            let room = across.saturating_sub(entry.chars().count() + 2);
+            match lines.last_mut().filter(|line| line.chars().count() <= room) {
+                Some(line) => line.push_str(&format!("  {entry}")),
+                None => lines.push(entry),
+            }
         }
-        text
+        lines
     }
 
     /// The labels of the upright axis, one a row.
@@ -297,5 +309,9 @@ loss (nats a token)
         assert!(marks('u').len() >= 3 && marks('u').iter().all(|row| *row <= 3), "{text}");
         assert!(marks('d').len() >= 3 && marks('d').iter().all(|row| *row >= 3), "{text}");
         assert!(text.ends_with("u up  d down\n"), "{text}");
+        let long = "a name that takes a line of its own".to_string();
+        let series = picture.series.iter().map(|series| Series { name: long.clone(), ..series.clone() }).collect();
+        let text = Picture { series, ..picture }.draw(40, 7);
+        assert!(text.ends_with(&format!("u {long}\n       d {long}\n")), "{text}");
     }
 }
