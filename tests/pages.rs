@@ -100,11 +100,10 @@ fn pages_depend_on_nothing_but_their_inputs() {
     for lesson in LESSONS {
         let rows = |page: &Page| page.json().map(|row| row.to_string()).collect::<Vec<_>>();
         let first = &PAGES[lesson.name];
-        for threads in [1, 3] {
-            let again = lesson.page(threads).unwrap();
-            assert_eq!(again.text(), first.text(), "{} on {threads} threads", lesson.name);
-            assert!(rows(&again) == rows(first), "{} on {threads} threads", lesson.name);
-        }
+        // Another run on one thread is compared below, as the command line prints it.
+        let again = lesson.page(3).unwrap();
+        assert_eq!(again.text(), first.text(), "{} on 3 threads", lesson.name);
+        assert!(rows(&again) == rows(first), "{} on 3 threads", lesson.name);
     }
 }
 
@@ -123,7 +122,8 @@ fn json_has_the_rows_of_the_tables() {
     }
     let list = run(folder.path(), "lesson").good();
     for (line, lesson) in list.lines().zip(LESSONS) {
-        assert!(line.starts_with(lesson.name) && line.ends_with(lesson.title) && line.chars().count() <= 100, "{line}");
+        let what = lesson.title.split_once(": ").unwrap().1;
+        assert!(line.starts_with(lesson.name) && line.ends_with(what) && line.chars().count() <= 80, "{line}");
     }
     assert!(list.ends_with("\nnext: geartrain lesson loss\n"));
 }
@@ -134,7 +134,8 @@ fn loss() {
     let p = [0.1, 0.3, 0.9, 1.0];
     near(&numbers(&answers, "Paris"), &p);
     near(&numbers(&answers, "loss = -ln p"), &p.map(|p: f64| -p.ln()));
-    for row in ["wrong 0.10 0.70 0.15 0.05 2.3026", "undecided 0.30 0.30 0.20 0.20 1.2040", "right 0.90 0.05 0.03 0.02 0.1054"]
+    for row in
+        ["wrong 0.10 0.70 0.15 0.05 2.3026", "undecided 0.30 0.30 0.20 0.20 1.2040", "right 0.90 0.05 0.03 0.02 0.1054"]
     {
         shows("loss", row);
     }
@@ -216,7 +217,8 @@ fn slope(f: impl Fn(f64) -> f64, x: f64) -> f64 {
 #[test]
 fn activations() {
     let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
-    let gelu_tanh = |x: f64| 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh());
+    let gelu_tanh =
+        |x: f64| 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh());
     let gelu = |x: f64| 0.5 * x * libm::erfc(-x / std::f64::consts::SQRT_2);
     let known: [(&str, &dyn Fn(f64) -> f64); 5] = [
         ("sigmoid", &sigmoid),

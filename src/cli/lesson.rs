@@ -1,7 +1,6 @@
 //! `lesson`.
 
 use clap::Args;
-use geartrain::Options;
 use geartrain::lesson::{self, Lesson, Network};
 use geartrain::train::Error;
 use serde_json::json;
@@ -22,7 +21,8 @@ pub struct LessonArgs {
 /// Lists the lessons, or prints one.
 pub fn lesson(args: &LessonArgs) -> Outcome {
     let Some(name) = &args.name else { return list(args.json) };
-    let page = find(name)?.page(Options::default().threads).map_err(|e| Error::failed(e.to_string()))?;
+    // Networks this small are not worth sharing among threads.
+    let page = find(name)?.page(1).map_err(|e| Error::failed(e.to_string()))?;
     match args.json {
         true => page.json().try_for_each(|row| line(&row.to_string())),
         false => print(page.text()),
@@ -33,7 +33,11 @@ fn list(json: bool) -> Outcome {
     for lesson in lesson::LESSONS {
         match json {
             true => line(&json!({ "lesson": lesson.name, "title": lesson.title }).to_string())?,
-            false => line(&format!("{:14}  {}", lesson.name, lesson.title))?,
+            false => {
+                // The name says already what stands before the colon.
+                let what = lesson.title.split_once(": ").map_or(lesson.title, |(_, what)| what);
+                line(&format!("{:14}  {what}", lesson.name))?;
+            }
         }
     }
     match lesson::LESSONS.first() {

@@ -4,7 +4,8 @@ use geartrain_engine::{DType, Graph, Init};
 use geartrain_nn::Activation;
 
 use super::compute::{between, given, known, values};
-use super::page::{Cell, Column, Format, column, digits_of, plot, row};
+use super::number::digits_of;
+use super::page::{Cell, Column, Format, column, plot, row};
 use super::{Lesson, LessonError, Page};
 
 /// Sigmoid, tanh, ReLU, GELU in both forms, SiLU.

@@ -5,7 +5,8 @@ use geartrain_engine::{DType, Graph, Var};
 use geartrain_nn::optim::{self, Sgd};
 
 use super::compute::{between, given, known, values};
-use super::page::{Format, column, fixed, plot, row};
+use super::number::fixed;
+use super::page::{Format, column, plot, row};
 use super::{Lesson, LessonError, Page};
 
 /// y = (a · x)² at x = 1.3 and a = 2, and a train of three gears.
@@ -44,9 +45,9 @@ fn two_links(page: &mut Page) -> Result<(), LessonError> {
 
     page.paragraph(&format!(
         "A network is a chain of small functions, each of which only knows its own input. Here are two links: u = a · x \
-         and then y = u², with a = {A} at x = {X}. Each link has a slope of its own: by how much its output moves when \
-         its input moves a little. If x moves by 1 unit, u moves by {du}; if u moves by 1 unit, y moves by {dy}; so if \
-         x moves by 1 unit, y moves by {du} times {dy}.",
+         and then y = u², with a = {A} at x = {X}. Each link has a slope of its own: how many times as far its output \
+         moves when its input moves a little. Here u moves {du} times as far as x, and y moves {dy} times as far as u; \
+         so y moves {du} times {dy} as far as x.",
     ));
     let columns = [
         column("link", Format::Text),
@@ -114,10 +115,7 @@ fn local(page: &mut Page) -> Result<(), LessonError> {
         (0..AT.len()).map(|i| row![AT[i], AT[i] - X, predicted[i], truth[i], error[i], slopes[i]]).collect();
     page.table("local", &columns, &rows);
     let points = |y: Vec<f64>| across.iter().copied().zip(y).collect();
-    let lines = vec![
-        ("y", points(v.list("curve")?)),
-        ("straight on from 1.3", points(v.list("line")?)),
-    ];
+    let lines = vec![("y", points(v.list("curve")?)), ("straight on from 1.3", points(v.list("line")?))];
     page.plots(&[plot("y", "x", lines)], 9);
     page.paragraph(
         "This is why training takes many small steps instead of a large one: after each step the slopes are measured \

@@ -4,16 +4,13 @@ use geartrain_engine::{DType, Graph, Init, State};
 use geartrain_nn::optim::{self, Sgd};
 
 use super::compute::compile;
-use super::page::{Cell, Format, column, digits_of, plot, row};
+use super::number::digits_of;
+use super::page::{Cell, Format, column, plot, row};
 use super::{Lesson, LessonError, Page};
 
 /// L = w² / 2 from w = 4.
-pub static LESSON: Lesson = Lesson {
-    name: "descent",
-    title: "Descent: one weight, one valley, four learning rates",
-    network: None,
-    write,
-};
+pub static LESSON: Lesson =
+    Lesson { name: "descent", title: "Descent: one weight, one valley, four learning rates", network: None, write };
 
 /// Where the weight starts.
 const START: f64 = 4.0;
@@ -89,11 +86,8 @@ fn write(page: &mut Page) -> Result<(), LessonError> {
         column("loss at the end", Format::Digits(4)),
         column("what it does", Format::Text),
     ];
-    let rows: Vec<Vec<Cell>> = RATES
-        .iter()
-        .zip(&all)
-        .map(|((rate, what), d)| row![*rate, d.w[1] / d.w[0], d.loss[STEPS], *what])
-        .collect();
+    let rows: Vec<Vec<Cell>> =
+        RATES.iter().zip(&all).map(|((rate, what), d)| row![*rate, d.w[1] / d.w[0], d.loss[STEPS], *what]).collect();
     page.heading("One factor a step");
     page.paragraph(
         "The slope of this valley is w itself, so each step turns w into w - rate · w = (1 - rate) · w. All four fates \

@@ -143,7 +143,7 @@ fn tried(spread: f64, bias: bool) -> Result<Tried, LessonError> {
 fn spreads(page: &mut Page) -> Result<(), LessonError> {
     page.heading("How random?");
     page.paragraph(&format!(
-        "{SEEDS} starts for each spread of the weights. Too small, and {EPOCHS} epochs are not enough to tell the neurons \
+        "{SEEDS} starts for each spread of the weights. Learned means: all four answers right, and so to the end. Too small, and {EPOCHS} epochs are not enough to tell the neurons \
          apart; too large, and the sigmoids begin in their flat parts, where no gradient comes through.",
     ));
     let columns = [

@@ -3,7 +3,8 @@
 use geartrain_engine::{DType, Graph};
 
 use super::compute::{between, given, known, values};
-use super::page::{Format, column, fixed, plot, row, thousands};
+use super::number::{fixed, thousands};
+use super::page::{Format, column, plot, row};
 use super::{Lesson, LessonError, Page};
 
 /// One-hot targets, cross-entropy, and what is wrong with simpler losses.
@@ -39,7 +40,13 @@ fn answers(page: &mut Page) -> Result<(), LessonError> {
     g.output("p", logits.softmax());
     g.output("loss", loss);
     g.output("gradient", gradient);
+    let mut one_hot = [0.0; 4];
+    one_hot[RIGHT] = 1.0;
+    let truth = known(&g, DType::F64, [1, 4], &one_hot);
+    g.output("truth", truth);
+    g.output("least loss", -(truth * truth).sum_all().ln());
     let v = values(&g, page)?;
+    let (truth, least) = (v.list("truth")?, v.number("least loss")?);
     let (p, loss, gradient) = (v.list("p")?, v.list("loss")?, v.list("gradient")?);
 
     page.paragraph(&format!(
@@ -58,9 +65,8 @@ fn answers(page: &mut Page) -> Result<(), LessonError> {
         column("loss = -ln p", Format::Fixed(4)),
     ];
     let rows = p.chunks(4).zip(&loss).zip(ANSWERS);
-    let mut rows: Vec<_> =
-        rows.map(|((p, loss), (name, _))| row![name, p[0], p[1], p[2], p[3], *loss]).collect();
-    rows.push(row!["the truth", 1.0, 0.0, 0.0, 0.0, 0.0]);
+    let mut rows: Vec<_> = rows.map(|((p, loss), (name, _))| row![name, p[0], p[1], p[2], p[3], *loss]).collect();
+    rows.push(row!["the truth", truth[0], truth[1], truth[2], truth[3], least]);
     page.table("answers", &columns, &rows);
     page.paragraph(
         "The model computes these probabilities by softmax from numbers called logits. How the loss changes with each \
@@ -77,8 +83,7 @@ fn answers(page: &mut Page) -> Result<(), LessonError> {
         column("sum", Format::Fixed(2)),
     ];
     let rows = gradient.chunks(4).zip(ANSWERS);
-    let rows: Vec<_> =
-        rows.map(|(d, (name, _))| row![name, d[0], d[1], d[2], d[3], d.iter().sum::<f64>()]).collect();
+    let rows: Vec<_> = rows.map(|(d, (name, _))| row![name, d[0], d[1], d[2], d[3], d.iter().sum::<f64>()]).collect();
     page.table("gradients", &columns, &rows);
     Ok(())
 }

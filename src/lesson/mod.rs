@@ -9,6 +9,7 @@ mod descent;
 mod initialisation;
 mod loss;
 mod network;
+mod number;
 mod optimizers;
 pub mod page;
 mod scale;

@@ -152,10 +152,10 @@ impl Network {
         }
         page.finish("predictions", json!(trained.after_last_update));
         let shown = epochs.iter().filter(|e| e.epoch.is_multiple_of(self.every) || e.epoch + 1 == self.epochs);
-        let rows: Vec<_> =
-            shown.map(|e| row![e.epoch, e.loss, format!("{}/{}", e.correct, self.examples)]).collect();
+        let rows: Vec<_> = shown.map(|e| row![e.epoch, e.loss, format!("{}/{}", e.correct, self.examples)]).collect();
         page.heading("Training");
-        let columns = [column("epoch", Format::Plain), column("loss", Format::Fixed(4)), column("correct", Format::Text)];
+        let columns =
+            [column("epoch", Format::Plain), column("loss", Format::Fixed(4)), column("correct", Format::Text)];
         page.text_table(&columns, &rows);
         page.heading("Predictions of the trained network");
         let predictions = trained.after_last_update.iter().enumerate();

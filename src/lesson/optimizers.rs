@@ -9,7 +9,8 @@ use geartrain_train::chart::Picture;
 use geartrain_train::schedule::Schedule;
 
 use super::compute::compile;
-use super::page::{Cell, Format, column, fixed, plain, plot, row};
+use super::number::{fixed, plain};
+use super::page::{Cell, Format, column, plot, row};
 use super::{Lesson, LessonError, Page};
 
 /// One network on one noisy problem, five ways to train it.
@@ -28,8 +29,8 @@ const MINI: usize = 32;
 const STEPS: u64 = 400;
 
 /// Steps between losses that are kept, and those that the table shows.
-const EVERY: u64 = 5;
-const SHOWN: [u64; 6] = [0, 25, 50, 100, 200, 400];
+const EVERY: u64 = 10;
+const SHOWN: [u64; 6] = [0, 20, 50, 100, 200, 400];
 
 /// Learning rates that every way may choose from.
 const RATES: [f64; 7] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0];
@@ -262,7 +263,8 @@ fn steps(page: &mut Page, ways: &[Way], all: &[Tried]) {
         row
     };
     page.table("steps", &columns, &ways.iter().zip(all).map(row).collect::<Vec<_>>());
-    let points = |tried: &Tried| tried.losses().iter().enumerate().map(|(i, l)| (EVERY as f64 * i as f64, *l)).collect();
+    let points =
+        |tried: &Tried| tried.losses().iter().enumerate().map(|(i, l)| (EVERY as f64 * i as f64, *l)).collect();
     let line = |i: usize| (ways[i].name, points(&all[i]));
     let picture = |which: &[usize]| {
         let drawn = plot(&format!("loss (cut at {TOP})"), "step", which.iter().map(|i| line(*i)).collect());

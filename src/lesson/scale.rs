@@ -8,7 +8,8 @@ use geartrain_train::data::Corpus;
 use geartrain_train::trainer::Trainer;
 
 use super::compute::compile;
-use super::page::{Format, column, duration, row, thousands};
+use super::number::{duration, thousands};
+use super::page::{Format, column, row};
 use super::{Lesson, LessonError, Page};
 
 /// The same training step at seven sizes.
@@ -246,8 +247,7 @@ fn time(page: &mut Page, models: &[Model]) {
         column("operations", Format::Digits(3)),
         column("time", Format::Seconds),
     ];
-    let rows: Vec<_> =
-        models.iter().map(|m| row![m.name, m.tokens, m.training(), m.training() / SPEED]).collect();
+    let rows: Vec<_> = models.iter().map(|m| row![m.name, m.tokens, m.training(), m.training() / SPEED]).collect();
     page.table("time", &columns, &rows);
     let last = models.last().map_or(0.0, |m| m.training() / SPEED);
     page.paragraph(&format!(

@@ -12,7 +12,7 @@ pub const VOCABULARY: [&str; 5] = ["The", "capital", "of", "France", "Paris"];
 /// GELU network, softmax and cross-entropy, plain gradient descent on all four pairs at once.
 pub static LESSON: Lesson = Lesson {
     name: "tokens",
-    title: "Tokens: a 5 → 16 → 5 network learns which word comes next (181 parameters)",
+    title: "Tokens: a 5 → 16 → 5 network learns the next word (181 parameters)",
     network: Some(&NETWORK),
     write,
 };
@@ -56,7 +56,7 @@ fn write(page: &mut Page) -> Result<(), LessonError> {
     let trained = NETWORK.show(page)?;
     let least = trained.after_last_update.iter().copied().fold(1.0, f64::min);
     page.paragraph(&format!(
-        "Even the least certain of the four answers has {:.1} %. A large model does the same with a vocabulary ten \
+        "Even the least certain of the four answers has {:.1} %. A large model does the same with a vocabulary many \
          thousand times larger, and looks at all the words before instead of the last one alone.",
         least * 100.0
     ));

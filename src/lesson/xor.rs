@@ -49,8 +49,8 @@ fn write(page: &mut Page) -> Result<(), LessonError> {
     page.paragraph(
         "Exclusive or is 1 when exactly one of its two inputs is 1. No straight line separates its ones from its \
          zeros, so a single neuron cannot compute it; four hidden neurons can. Below is the whole of one training \
-         step. The forward part is written in the source code. The backward part is not written anywhere: the \
-         engine derives it, one chain-rule product a line, from the loss back to the first weights.",
+         step. Only its forward part is written in the source code. The engine derives the backward part from it, one \
+         product of the chain rule a line, from the loss back to the first weights.",
     );
     let trained = NETWORK.show(page)?;
     let worst = trained.after_last_update.iter().zip([0.0, 1.0, 1.0, 0.0]).map(|(p, y)| (p - y).abs());
