@@ -5,7 +5,7 @@ use geartrain_nn::Activation;
 
 use super::compute::{between, given, known, values};
 use super::number::digits_of;
-use super::page::{Cell, Column, Format, column, plot, row};
+use super::page::{Cell, Format, column, plot, row};
 use super::{Lesson, LessonError, Page};
 
 /// Sigmoid, tanh, ReLU, GELU in both forms, SiLU.
@@ -32,6 +32,7 @@ fn write(page: &mut Page) -> Result<(), LessonError> {
     );
     tables(page)?;
     saturation(page)?;
+    vanishing(page)?;
     without(page)?;
     page.next(&["geartrain lesson initialisation", "geartrain explain sigmoid"]);
     Ok(())
@@ -80,25 +81,16 @@ fn tables(page: &mut Page) -> Result<(), LessonError> {
     Ok(())
 }
 
-/// Slopes far out, and the gradient that is left behind many layers.
+/// The activations that the second half compares.
+const THREE: [(&str, Activation); 3] = [ALL[0], ALL[1], ALL[2]];
+
+/// Slopes far out.
 fn saturation(page: &mut Page) -> Result<(), LessonError> {
     const FAR: [f64; 5] = [0.0, 2.0, 5.0, 10.0, 20.0];
-    const DEPTHS: [usize; 4] = [1, 3, 10, 30];
-    const THREE: [usize; 3] = [0, 1, 2];
     let g = Graph::new();
     let far = given(&g, "far", [FAR.len()], &FAR);
-    let one = given(&g, "one", [], &[1.0]);
-    for (name, activation) in THREE.map(|i| ALL[i]) {
-        g.output(&format!("{name} far"), g.grad(activation.forward(far).sum_all(), &[far])?[0]);
-        for depth in DEPTHS {
-            let y = (0..depth).fold(one, |x, _| activation.forward(x));
-            g.output(&format!("{name} {depth}"), g.grad(y, &[one])?[0]);
-        }
-    }
-    let zero = given(&g, "zero", [], &[0.0]);
-    let steepest = g.grad(zero.sigmoid(), &[zero])?[0];
-    for depth in DEPTHS {
-        g.output(&format!("best {depth}"), (1..depth).fold(steepest, |product, _| product * steepest));
+    for (name, activation) in THREE {
+        g.output(name, g.grad(activation.forward(far).sum_all(), &[far])?[0]);
     }
     let v = values(&g, page)?;
 
@@ -107,22 +99,37 @@ fn saturation(page: &mut Page) -> Result<(), LessonError> {
         "Far from 0 the sigmoid and tanh are flat. A neuron that has got there hardly learns: whatever gradient \
          arrives is multiplied by almost nothing. (Where 0 stands for tanh, 1 - tanh² was too small for 53 bits.)",
     );
-    let mut columns: Vec<Column> = vec![column("slope at", Format::Plain)];
-    columns.extend(THREE.map(|i| column(ALL[i].0, Format::Digits(4))));
-    let mut rows = Vec::new();
-    for (i, x) in FAR.iter().enumerate() {
-        let slope = |name: &str| v.list(&format!("{name} far")).map(|list| list[i]);
-        rows.push(row![*x, slope("sigmoid")?, slope("tanh")?, slope("relu")?]);
-    }
+    let mut columns = vec![column("slope at", Format::Plain)];
+    columns.extend(THREE.map(|(name, _)| column(name, Format::Digits(4))));
+    let (sigmoid, tanh, relu) = (v.list("sigmoid")?, v.list("tanh")?, v.list("relu")?);
+    let rows: Vec<_> = (0..FAR.len()).map(|i| row![FAR[i], sigmoid[i], tanh[i], relu[i]]).collect();
     page.table("saturation", &columns, &rows);
+    Ok(())
+}
+
+/// The gradient that is left behind many layers.
+fn vanishing(page: &mut Page) -> Result<(), LessonError> {
+    const DEPTHS: [usize; 4] = [1, 3, 10, 30];
+    let g = Graph::new();
+    let (zero, one) = (given(&g, "zero", [], &[0.0]), given(&g, "one", [], &[1.0]));
+    let steepest = g.grad(zero.sigmoid(), &[zero])?[0];
+    for depth in DEPTHS {
+        g.output(&format!("best {depth}"), (1..depth).fold(steepest, |product, _| product * steepest));
+        for (name, activation) in THREE {
+            let y = (0..depth).fold(one, |x, _| activation.forward(x));
+            g.output(&format!("{name} {depth}"), g.grad(y, &[one])?[0]);
+        }
+    }
+    let v = values(&g, page)?;
+
     page.paragraph(
         "Even at its best, in the middle, the sigmoid lets a quarter through. In a deep network these quarters \
          multiply: that is the second column. For the others a number runs through so many activations one after \
-         another, starting at 1, and the table has the slope of the last output by the first input. This is the vanishing gradient, and one reason why deep \
-         networks use ReLU, GELU and their relatives.",
+         another, starting at 1, and the table has the slope of the last output by the first input. This is the \
+         vanishing gradient, and one reason why deep networks use ReLU, GELU and their relatives.",
     );
-    let mut columns: Vec<Column> = vec![column("layers", Format::Whole), column("0.25 each", Format::Digits(4))];
-    columns.extend(THREE.map(|i| column(ALL[i].0, Format::Digits(4))));
+    let mut columns = vec![column("layers", Format::Whole), column("0.25 each", Format::Digits(4))];
+    columns.extend(THREE.map(|(name, _)| column(name, Format::Digits(4))));
     let mut rows = Vec::new();
     for depth in DEPTHS {
         let slope = |name: &str| v.number(&format!("{name} {depth}"));

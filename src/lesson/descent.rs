@@ -56,11 +56,7 @@ fn descend(page: &Page, rate: f64) -> Result<Descent, LessonError> {
 }
 
 fn write(page: &mut Page) -> Result<(), LessonError> {
-    let descents = RATES.map(|(rate, _)| descend(page, rate));
-    let mut all = Vec::new();
-    for descent in descents {
-        all.push(descent?);
-    }
+    let all = RATES.iter().map(|(rate, _)| descend(page, *rate)).collect::<Result<Vec<Descent>, _>>()?;
     page.paragraph(&format!(
         "Take a network with a single weight w, and let its loss be L = w² / 2. Seen from above the valley is easy: the \
          lowest point is at w = 0. Training does not see from above. It stands at w = {START}, knows the loss here, {}, \
@@ -69,6 +65,14 @@ fn write(page: &mut Page) -> Result<(), LessonError> {
         all[0].loss[0], all[0].slope[0]
     ));
     page.verbatim("w -= rate * dL/dw");
+    steps(page, &all);
+    fates(page, &all);
+    page.next(&["geartrain lesson chain-rule"]);
+    Ok(())
+}
+
+/// The weight after each step, as a table and drawn.
+fn steps(page: &mut Page, all: &[Descent]) {
     page.paragraph("Here is w after each step, by rate:");
     let mut columns = vec![column("step", Format::Whole)];
     columns.extend(RATES.map(|(rate, _)| column(format!("rate {rate}"), Format::Fixed(4))));
@@ -79,7 +83,10 @@ fn write(page: &mut Page) -> Result<(), LessonError> {
     let name = RATES.map(|(rate, _)| format!("rate {rate}"));
     let path = |i: usize| (name[i].as_str(), (0..=STEPS).map(|step| (step as f64, all[i].w[step])).collect());
     page.plots(&[[0, 1], [2, 3]].map(|pair| plot("w", "step", pair.map(path).to_vec())), 9);
+}
 
+/// What becomes of the weight at each rate, and why.
+fn fates(page: &mut Page, all: &[Descent]) {
     let columns = [
         column("rate", Format::Plain),
         column("w1 / w0", Format::Fixed(2)),
@@ -87,7 +94,7 @@ fn write(page: &mut Page) -> Result<(), LessonError> {
         column("what it does", Format::Text),
     ];
     let rows: Vec<Vec<Cell>> =
-        RATES.iter().zip(&all).map(|((rate, what), d)| row![*rate, d.w[1] / d.w[0], d.loss[STEPS], *what]).collect();
+        RATES.iter().zip(all).map(|((rate, what), d)| row![*rate, d.w[1] / d.w[0], d.loss[STEPS], *what]).collect();
     page.heading("One factor a step");
     page.paragraph(
         "The slope of this valley is w itself, so each step turns w into w - rate · w = (1 - rate) · w. All four fates \
@@ -103,6 +110,4 @@ fn write(page: &mut Page) -> Result<(), LessonError> {
         digits_of(all[0].loss[0] / all[0].loss[STEPS], 3),
         digits_of(all[3].loss[STEPS] / all[3].loss[0], 3)
     ));
-    page.next(&["geartrain lesson chain-rule"]);
-    Ok(())
 }

@@ -86,7 +86,12 @@ fn symmetry(page: &mut Page) -> Result<(), LessonError> {
     page.table("starts", &columns, &starts.iter().map(row_of).collect::<Vec<_>>());
     let points = |c: &Course| c.losses.iter().enumerate().map(|(i, loss)| (i as f64, *loss)).collect();
     page.plots(&[plot("loss", "epoch", starts.iter().map(|(name, c)| (*name, points(c))).collect())], 8);
+    neurons(page, &starts);
+    Ok(())
+}
 
+/// The weights that the hidden neurons ended with.
+fn neurons(page: &mut Page, starts: &[(&str, Course)]) {
     page.paragraph(
         "Look at the two weights that each hidden neuron ended with. From equal weights every neuron computes the same, \
          gets the same gradient and takes the same step, epoch after epoch: four neurons that do the work of one. From \
@@ -103,7 +108,7 @@ fn symmetry(page: &mut Page) -> Result<(), LessonError> {
         column("all alike to the bit", Format::Text),
     ];
     let mut rows = Vec::new();
-    for (name, c) in &starts {
+    for (name, c) in starts {
         let neurons = columns_of(c);
         let alike = neurons.iter().all(|n| n.map(f64::to_bits) == neurons[0].map(f64::to_bits));
         for (input, from) in ["x1", "x2"].iter().enumerate() {
@@ -114,7 +119,6 @@ fn symmetry(page: &mut Page) -> Result<(), LessonError> {
         }
     }
     page.table("neurons", &columns, &rows);
-    Ok(())
 }
 
 /// How many of the random starts learn, and how fast in the middle.

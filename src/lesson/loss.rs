@@ -4,7 +4,7 @@ use geartrain_engine::{DType, Graph};
 
 use super::compute::{between, given, known, values};
 use super::number::{fixed, thousands};
-use super::page::{Format, column, plot, row};
+use super::page::{Column, Format, column, plot, row};
 use super::{Lesson, LessonError, Page};
 
 /// One-hot targets, cross-entropy, and what is wrong with simpler losses.
@@ -56,36 +56,33 @@ fn answers(page: &mut Page) -> Result<(), LessonError> {
          -ln p of the right word is left.",
         WORDS[RIGHT]
     ));
-    let columns = [
-        column("answer", Format::Text),
-        column(WORDS[0], Format::Fixed(2)),
-        column(WORDS[1], Format::Fixed(2)),
-        column(WORDS[2], Format::Fixed(2)),
-        column(WORDS[3], Format::Fixed(2)),
-        column("loss = -ln p", Format::Fixed(4)),
-    ];
+    let columns = beside_words("answer", column("loss = -ln p", Format::Fixed(4)));
     let rows = p.chunks(4).zip(&loss).zip(ANSWERS);
     let mut rows: Vec<_> = rows.map(|((p, loss), (name, _))| row![name, p[0], p[1], p[2], p[3], *loss]).collect();
     rows.push(row!["the truth", truth[0], truth[1], truth[2], truth[3], least]);
     page.table("answers", &columns, &rows);
+    gradients(page, &gradient);
+    Ok(())
+}
+
+/// A column of names, one for each word, and one more.
+fn beside_words(names: &str, last: Column) -> Vec<Column> {
+    let words = WORDS.iter().map(|word| column(*word, Format::Fixed(2)));
+    [column(names, Format::Text)].into_iter().chain(words).chain([last]).collect()
+}
+
+/// The gradient of the loss by the logits of each answer.
+fn gradients(page: &mut Page, gradient: &[f64]) {
     page.paragraph(
         "The model computes these probabilities by softmax from numbers called logits. How the loss changes with each \
          logit is the gradient, and for this pair of functions it is as simple as a gradient can be: probability minus \
          truth. It is negative where the logit should rise, and its entries add up to 0: what one word gains, the \
          others lose.",
     );
-    let columns = [
-        column("d loss / d logit", Format::Text),
-        column(WORDS[0], Format::Fixed(2)),
-        column(WORDS[1], Format::Fixed(2)),
-        column(WORDS[2], Format::Fixed(2)),
-        column(WORDS[3], Format::Fixed(2)),
-        column("sum", Format::Fixed(2)),
-    ];
+    let columns = beside_words("d loss / d logit", column("sum", Format::Fixed(2)));
     let rows = gradient.chunks(4).zip(ANSWERS);
     let rows: Vec<_> = rows.map(|(d, (name, _))| row![name, d[0], d[1], d[2], d[3], d.iter().sum::<f64>()]).collect();
     page.table("gradients", &columns, &rows);
-    Ok(())
 }
 
 /// -ln p beside 1 - p as p falls.

@@ -25,7 +25,7 @@ const SPEED: f64 = 100e9;
 
 /// A network and what its training takes.
 struct Model {
-    name: &'static str,
+    name: String,
     parameters: u64,
     /// Floating-point operations of a training step by the compiled program's own count, an example or token, where the
     /// network is small enough to compile here.
@@ -63,13 +63,18 @@ fn write(page: &mut Page) -> Result<(), LessonError> {
 }
 
 /// A network of the lessons, with the epochs that its lesson trains.
-fn lesson(page: &Page, lesson: &str, name: &'static str) -> Result<Model, LessonError> {
+fn lesson(page: &Page, lesson: &str, name: &str) -> Result<Model, LessonError> {
     let network = super::network(lesson).ok_or_else(|| LessonError::Missing(lesson.to_string()))?;
     let g = network.graph(DType::F32)?;
     let state = State::new(&g, 0)?;
     let flops = compile(&g, &state, page)?.cost().flops as f64;
     let tokens = (network.epochs * network.examples) as f64;
-    Ok(Model { name, parameters: state.parameters() as u64, counted: Some(flops / network.examples as f64), tokens })
+    Ok(Model {
+        name: name.to_string(),
+        parameters: state.parameters() as u64,
+        counted: Some(flops / network.examples as f64),
+        tokens,
+    })
 }
 
 /// A classifier of pictures of 8 x 8 pixels, one hidden layer of 256, ten classes; 100 passes over 1,797 pictures.
@@ -83,7 +88,7 @@ fn digits(page: &Page) -> Result<Model, LessonError> {
     let state = State::new(&g, 0)?;
     let flops = compile(&g, &state, page)?.cost().flops as f64;
     Ok(Model {
-        name: "digits, 64 → 256 → 10",
+        name: "digits, 64 → 256 → 10".to_string(),
         parameters: state.parameters() as u64,
         counted: Some(flops / BATCH as f64),
         tokens: 100.0 * 1797.0,
@@ -94,11 +99,12 @@ fn digits(page: &Page) -> Result<Model, LessonError> {
 fn names() -> Result<Model, LessonError> {
     let config = Config::build(None, &[("train.threads".to_string(), "1".to_string())])?;
     let steps = config.train.steps as f64;
+    let name = format!("names, GPT-2 of {} × {}", config.model.layers, config.model.width);
     let corpus = Corpus::load(&config, None)?;
     let trainer = Trainer::new(config, corpus)?;
     let tokens = trainer.tokens_a_step() as f64;
     Ok(Model {
-        name: "names, GPT-2 of 4 × 64",
+        name,
         parameters: trainer.parameters() as u64,
         counted: Some(trainer.cost().flops as f64 / tokens),
         tokens: steps * tokens,
@@ -122,7 +128,12 @@ fn gpt2() -> Result<Model, LessonError> {
     g.output("logits", model.forward(&g, tokens, DType::F32, &Dropout::off()));
     g.check()?;
     let parameters: u64 = g.parameters().iter().map(|(_, entry)| entry.ty.shape.count() as u64).sum();
-    Ok(Model { name: "GPT-2, 12 × 768", parameters, counted: None, tokens: 20.0 * parameters as f64 })
+    Ok(Model {
+        name: format!("GPT-2 of {} × {}", model.layers, model.width),
+        parameters,
+        counted: None,
+        tokens: 20.0 * parameters as f64,
+    })
 }
 
 /// Llama 3.1 405B by its published shape (Grattafiori et al., "The Llama 3 herd of models", 2024).
@@ -165,7 +176,7 @@ impl Llama {
 }
 
 fn llama() -> Model {
-    Model { name: "Llama 3.1 405B", parameters: LLAMA.parameters(), counted: None, tokens: LLAMA.tokens }
+    Model { name: "Llama 3.1 405B".to_string(), parameters: LLAMA.parameters(), counted: None, tokens: LLAMA.tokens }
 }
 
 /// Parameters and operations.
@@ -186,7 +197,7 @@ fn arithmetic(page: &mut Page, models: &[Model]) {
     ];
     let rows: Vec<_> = models
         .iter()
-        .map(|m| row![m.name, m.parameters, m.rule(), m.counted, m.counted.map(|counted| counted / m.rule())])
+        .map(|m| row![m.name.as_str(), m.parameters, m.rule(), m.counted, m.counted.map(|counted| counted / m.rule())])
         .collect();
     page.table("arithmetic", &columns, &rows);
     let [attention, kv, hidden, norms] = LLAMA.block();
@@ -227,8 +238,9 @@ fn memory(page: &mut Page, models: &[Model]) {
         column("Adam's moments", Format::Bytes),
         column("together", Format::Bytes),
     ];
-    let rows =
-        models.iter().map(|m| row![m.name, 4 * m.parameters, 4 * m.parameters, 8 * m.parameters, 16 * m.parameters]);
+    let rows = models
+        .iter()
+        .map(|m| row![m.name.as_str(), 4 * m.parameters, 4 * m.parameters, 8 * m.parameters, 16 * m.parameters]);
     page.table("memory", &columns, &rows.collect::<Vec<_>>());
 }
 
@@ -247,7 +259,8 @@ fn time(page: &mut Page, models: &[Model]) {
         column("operations", Format::Digits(3)),
         column("time", Format::Seconds),
     ];
-    let rows: Vec<_> = models.iter().map(|m| row![m.name, m.tokens, m.training(), m.training() / SPEED]).collect();
+    let rows: Vec<_> =
+        models.iter().map(|m| row![m.name.as_str(), m.tokens, m.training(), m.training() / SPEED]).collect();
     page.table("time", &columns, &rows);
     let last = models.last().map_or(0.0, |m| m.training() / SPEED);
     page.paragraph(&format!(
