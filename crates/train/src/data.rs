@@ -36,8 +36,11 @@ pub struct Kind {
     /// Reads the encoder of a run.
     pub decode: fn(&Path) -> Result<Arc<dyn Encoder>>,
     /// Loads what `data.path` names, with the encoder of a run, or one that is made from the data.
-    pub load: fn(&Config, Option<Arc<dyn Encoder>>) -> Result<Box<dyn Dataset>>,
+    pub load: Load,
 }
+
+/// Loads data with the encoder of a run, or with one that is made from it.
+pub type Load = fn(&Config, Option<Arc<dyn Encoder>>) -> Result<Box<dyn Dataset>>;
 
 /// Every kind of data there is; the first that reads a path is taken.
 pub static KINDS: &[&Kind] = &[&text::KIND];
