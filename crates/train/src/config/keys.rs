@@ -207,7 +207,7 @@ pub const KEYS: &[Key] = &[
     key("optimizer.kind", KeyType::Choice(OptimizerKind::NAMES), "adamw", |c| Slot::Choice(&mut c.optimizer.kind),
         "The update rule."),
     key("optimizer.lr", KeyType::Number(Range::Positive), "0.001", |c| Slot::Number(&mut c.optimizer.lr),
-        "The learning rate at its highest.").flag("--lr"),
+        "The learning rate at its highest.").but(&[(NGRAM, "0.002"), (RNN, "0.003"), (GRU, "0.003")]).flag("--lr"),
     key("optimizer.betas", KeyType::Pair(Range::BelowOne), "0.9, 0.99", |c| Slot::Pair(&mut c.optimizer.betas),
         "How slowly AdamW's mean and mean square of the gradient change."),
     key("optimizer.weight_decay", KeyType::Number(Range::NotNegative), "0.1", |c| Slot::Number(&mut c.optimizer.weight_decay),
