@@ -5,7 +5,7 @@
 //! Prints the training loss every 50 steps, the loss on names it never saw, and ten names it wrote.
 
 use geartrain::train::config::{Config, DataKind};
-use geartrain::train::data::{Corpus, names};
+use geartrain::train::data::{Corpus, TextData, names};
 use geartrain::train::sample::{Choice, Writer};
 use geartrain::train::trainer::Trainer;
 
@@ -23,7 +23,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     config.check()?;
 
     let corpus = Corpus::load(&config, None)?;
-    let mut trainer = Trainer::new(config, corpus)?;
+    let tokenizer = corpus.tokenizer.clone();
+    let data = TextData::new(&config, corpus);
+    let mut trainer = Trainer::new(config, Box::new(data))?;
     println!("{} parameters", trainer.parameters());
     for step in 0..STEPS {
         let done = trainer.step(step)?;
@@ -31,12 +33,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             println!("step {:3}   loss {:.4} nats a character", step + 1, done.loss);
         }
     }
-    if let Some(loss) = trainer.evaluate()? {
-        println!("names it never saw: {loss:.4}");
+    if let Some(scores) = trainer.evaluate()? {
+        println!("names it never saw: {:.4}", scores.loss);
     }
 
     // A name begins after the end of a line, and ends with one.
-    let tokenizer = &trainer.corpus().tokenizer;
     let end = tokenizer.encode("\n")?;
     let mut writer = Writer::new(trainer.config(), trainer.state(), tokenizer.vocab_size())?;
     let choice = Choice { temperature: 0.8, ..Choice::default() };

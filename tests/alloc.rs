@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use geartrain::optim::{self, Sgd};
 use geartrain::train::config::Config;
-use geartrain::train::data::{Corpus, Windows};
+use geartrain::train::data::{self, Dataset, Part};
 use geartrain::train::model;
 use geartrain::train::trainer::Trainer;
 use geartrain::{DType, Graph, Init, Options, Program, State, Tensor, lesson};
@@ -94,7 +94,7 @@ fn xor_refilled(threads: usize) -> usize {
 }
 
 /// A GPT whose longer calls are split among the threads.
-fn config(threads: usize) -> (Config, Corpus) {
+fn config(threads: usize) -> (Config, Box<dyn Dataset>) {
     let sets = [
         ("model.layers", "2"),
         ("model.width", "64"),
@@ -106,30 +106,26 @@ fn config(threads: usize) -> (Config, Corpus) {
     ]
     .map(|(key, value)| (key.to_string(), value.to_string()));
     let config = Config::build(None, &sets).unwrap();
-    let corpus = Corpus::load(&config, None).unwrap();
-    (config, corpus)
+    let data = data::load(&config).unwrap();
+    (config, data)
 }
 
 /// Whole steps of the trainer: filling the batch, its scalars, the run and reading the results.
 fn gpt_trainer(threads: usize) -> usize {
-    let (config, corpus) = config(threads);
-    let mut trainer = Trainer::new(config, corpus).unwrap();
+    let (config, data) = config(threads);
+    let mut trainer = Trainer::new(config, data).unwrap();
     allocations(|step| assert!(trainer.step(step).unwrap().loss.is_finite()))
 }
 
 /// The same model through `Program::evaluate`.
 fn gpt_evaluation(threads: usize) -> usize {
-    let (config, corpus) = config(threads);
-    let vocab = corpus.tokenizer.vocab_size();
-    let graph = model::evaluation_graph(&config, vocab, DType::F32);
+    let (config, data) = config(threads);
+    let graph = model::evaluation_graph(&config, &data.encoder().task()).unwrap();
     let state = State::new(&graph, 1).unwrap();
     let mut program = model::compile(&graph, &state, &config).unwrap();
     let mut batch = program.batch();
-    let windows =
-        Windows::new(&corpus.train, config.data.order, 1, config.model.context, model::EVALUATION_ROWS).unwrap();
     allocations(|step| {
-        let (tokens, targets) = batch.u32_pair("tokens", "targets").unwrap();
-        windows.batch(step, tokens, targets);
+        data.fill_part(Part::Training, model::evaluation_rows(&config), step as usize, &mut batch).unwrap();
         program.evaluate(&state, &batch).unwrap();
         assert!(program.f32s("losses").unwrap().iter().all(|loss| loss.is_finite()));
     })

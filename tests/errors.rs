@@ -67,7 +67,13 @@ fn unknown_keys_and_words_have_the_nearest_one() {
     let near = "did you mean train.steps?";
     fails(dir.path(), "train --set train.stesp=5", 2, "unknown key `train.stesp`", near);
     fails(dir.path(), "train --set stesp=5", 2, "unknown key `stesp`", near);
-    fails(dir.path(), "train --set model.kind=gtp2", 2, "model.kind wants gpt2, got `gtp2`", "did you mean gpt2?");
+    fails(
+        dir.path(),
+        "train --set model.kind=gtp2",
+        2,
+        "model.kind wants gpt2, ngram, rnn or gru, got `gtp2`",
+        "did you mean gpt2?",
+    );
     std::fs::write(dir.path().join("c.toml"), "[train]\nsteps = 10\n\n[modle]\nlayers = 2\n").unwrap();
     let what = "c.toml:5: unknown key `modle.layers`";
     fails(dir.path(), "train --config c.toml", 2, what, "did you mean model.layers?");

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use geartrain::train::Error;
+use geartrain::train::data::encoder_as;
 use geartrain::train::sample::{Choice, Writer};
 use geartrain::train::session::Trained;
+use geartrain::train::tokenizer::Tokenizer;
 use serde_json::json;
 
 use super::Outcome;
@@ -56,7 +58,7 @@ pub fn generate(args: &GenerateArgs) -> Outcome {
     let choice = Choice { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p, seed: args.seed };
     choice.check()?;
     let trained = open(&args.run, &[])?;
-    let tokenizer = &trained.tokenizer;
+    let tokenizer: &Tokenizer = encoder_as(&*trained.encoder)?;
     let mut tokens = tokenizer.encode(&args.prompt)?;
     if tokens.is_empty() {
         // A text begins where a line begins, if the model knows lines.
@@ -83,7 +85,7 @@ pub fn generate(args: &GenerateArgs) -> Outcome {
 pub fn eval(args: &EvalArgs) -> Outcome {
     let sets: Vec<(String, String)> = args.threads.iter().map(|n| ("train.threads".to_string(), n.clone())).collect();
     let trained = open(&args.run, &sets)?;
-    let loss = trained.evaluate(args.data.as_deref())?;
+    let loss = trained.evaluate(args.data.as_deref())?.loss;
     if args.json {
         return line(&json!({ "step": trained.step, "val_loss": loss }).to_string());
     }

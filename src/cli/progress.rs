@@ -44,7 +44,7 @@ impl Watch for Json {
 pub struct People {
     bar: Option<ProgressBar>,
     terminal: bool,
-    tokens: usize,
+    reads: (usize, &'static str),
     started: Instant,
     first: u64,
     end: u64,
@@ -55,7 +55,7 @@ impl People {
     /// Nothing is shown before the run starts.
     pub fn new() -> People {
         let terminal = stderr().is_terminal();
-        People { bar: None, terminal, tokens: 0, started: Instant::now(), first: 0, end: 0, next_plain: 0 }
+        People { bar: None, terminal, reads: (0, ""), started: Instant::now(), first: 0, end: 0, next_plain: 0 }
     }
 
     /// Takes the bar away.
@@ -80,31 +80,29 @@ impl People {
         let seconds = self.started.elapsed().as_secs_f64().max(1e-9);
         let steps = (done - self.first) as f64;
         let left = (self.end - done) as f64 * seconds / steps.max(1.0);
-        (steps * self.tokens as f64 / seconds, left)
+        (steps * self.reads.0 as f64 / seconds, left)
     }
 }
 
 impl Watch for People {
     fn start(&mut self, trainer: &Trainer, folder: &Path, done: u64, end: u64) {
-        let corpus = trainer.corpus();
         let cost = trainer.cost();
-        let tokens = corpus.train.len() + corpus.validation.len();
-        let (kind, vocab) = (trainer.config().model.kind.name(), corpus.tokenizer.vocab_size());
+        let kind = trainer.config().model.kind.name();
         self.say(&format!(
-            "{kind} with {} parameters on {}: {} tokens, {vocab} different",
+            "{kind} with {} parameters on {}",
             thousands(trainer.parameters()),
-            corpus.name,
-            thousands(tokens)
+            trainer.data().summary()
         ));
+        let (read, what) = trainer.reads();
         self.say(&format!(
-            "a step: {} tokens, {:.1} MFLOP, {:.1} MiB of values, {:.1} MiB of state",
-            thousands(trainer.tokens_a_step()),
+            "a step: {} {what}s, {:.1} MFLOP, {:.1} MiB of values, {:.1} MiB of state",
+            thousands(read),
             cost.flops as f64 / 1e6,
             cost.arena_bytes as f64 / 1048576.0,
             cost.state_bytes as f64 / 1048576.0
         ));
         self.say(&format!("steps {} to {end}, run folder {}", done + 1, folder.display()));
-        (self.tokens, self.first, self.end, self.started) = (trainer.tokens_a_step(), done, end, Instant::now());
+        (self.reads, self.first, self.end, self.started) = (trainer.reads(), done, end, Instant::now());
         self.next_plain = done + 1;
         if self.terminal {
             let bar = ProgressBar::with_draw_target(Some(end), ProgressDrawTarget::stderr());
@@ -130,7 +128,7 @@ impl Watch for People {
     fn step(&mut self, done: u64, loss: f64, lr: f64) {
         let (speed, left) = self.speed(done);
         let speed = thousands(speed as usize);
-        let message = format!("loss {loss:.4}  rate {lr:.2e}  {speed} tokens/s  {} left", duration(left));
+        let message = format!("loss {loss:.4}  rate {lr:.2e}  {speed} {}s/s  {} left", self.reads.1, duration(left));
         match &self.bar {
             Some(bar) => {
                 bar.set_message(message);

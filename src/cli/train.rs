@@ -18,7 +18,7 @@ use super::{Failure, Outcome};
 pub struct TrainArgs {
     /// A UTF-8 text file or a folder of them; left out: 3,007 English first names
     data: Option<PathBuf>,
-    /// The network: gpt2
+    /// The network: gpt2, ngram, rnn or gru
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
     /// A TOML file with configuration keys

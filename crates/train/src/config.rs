@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 pub use choices::{Activation, Choice, Decay, ModelKind, OptimizerKind, Order, Precision, ScheduleKind, TokenizerKind};
-pub use keys::{KEYS, Key, KeyType, Range, keys_help};
+pub use keys::{KEYS, Key, KeyType, Range, When, keys_help};
 
 use crate::error::{Error, Result};
 use keys::Slot;
@@ -25,6 +25,23 @@ pub enum DataKind {
     Names,
     /// A text file or a folder of them.
     Text,
+}
+
+impl DataKind {
+    /// What it is called, as in `(names: 64)`.
+    pub fn words(self) -> &'static str {
+        match self {
+            DataKind::Names => "the embedded names",
+            DataKind::Text => "text",
+        }
+    }
+
+    /// The model that is trained on it where none is named.
+    pub fn model(self) -> ModelKind {
+        match self {
+            DataKind::Names | DataKind::Text => ModelKind::Gpt2,
+        }
+    }
 }
 
 /// Everything that decides a run. Field by field, see [`KEYS`].
@@ -66,6 +83,8 @@ pub struct ModelConfig {
     pub heads: usize,
     /// Numbers that stand for one token.
     pub width: usize,
+    /// Numbers of the hidden layer or state.
+    pub hidden: usize,
     /// Tokens that the model sees at once.
     pub context: usize,
     /// Size of the token table; 0 is the tokenizer's. See [`Config::vocab_for`].
@@ -132,13 +151,20 @@ pub struct TrainConfig {
 }
 
 impl Config {
-    /// The defaults for a kind of data.
+    /// The defaults for a kind of data and the model that is usual for it.
     pub fn defaults(kind: DataKind) -> Config {
+        Config::defaults_with(kind, kind.model())
+    }
+
+    /// The defaults for a kind of data and a model.
+    pub fn defaults_with(data: DataKind, model: ModelKind) -> Config {
         let mut config = Config::default();
         for key in KEYS {
-            let assigned = parse::value_of_text(key, key.default_for(kind)).map(|value| config.assign(key, value));
+            let default = key.default_for(data, model);
+            let assigned = parse::value_of_text(key, default).map(|value| config.assign(key, value));
             debug_assert!(assigned.is_ok(), "the default of {} is not one", key.name);
         }
+        config.model.kind = model;
         config
     }
 
@@ -156,18 +182,21 @@ impl Config {
             let key = parse::known_key(name)?;
             assignments.push(Assignment { key, value: parse::value_of_text(key, text)? });
         }
-        // The defaults depend on the data, which the assignments may name.
+        // The defaults depend on the data, which the assignments may name, and on the model, which they may name too.
         let mut named = Config::default();
         named.apply(&assignments);
-        let mut config = Config::defaults(named.data_kind());
+        let data = named.data_kind();
+        named.model.kind = data.model();
+        named.apply(&assignments);
+        let mut config = Config::defaults_with(data, named.model.kind);
         config.apply(&assignments);
         config.check()?;
         Ok(config)
     }
 
-    /// Whether the embedded names or a text is trained on.
+    /// What is trained on, by the ending of the path.
     pub fn data_kind(&self) -> DataKind {
-        if self.data.path.is_some() { DataKind::Text } else { DataKind::Names }
+        self.data.path.as_deref().map_or(DataKind::Names, |path| crate::data::kind_of(Path::new(path)).defaults)
     }
 
     /// Takes over what a TOML file sets, leaving the rest.
@@ -216,7 +245,7 @@ impl Config {
             parse::check_range(key, &self.value(key))?;
         }
         let (width, heads) = (self.model.width, self.model.heads);
-        if width % heads != 0 {
+        if self.model.kind == ModelKind::Gpt2 && width % heads != 0 {
             let below = width / heads * heads;
             let fitting = if below == 0 { heads.to_string() } else { format!("{below} or {}", below + heads) };
             return Err(Error::usage(format!(

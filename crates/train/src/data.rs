@@ -1,102 +1,147 @@
-//! What is learned from: a text, its tokens, and the windows of tokens that each step reads.
+//! What is learned from. Each kind of data is a file here and a line in [`KINDS`]; the loop knows only [`Dataset`].
 //!
-//! [`Text`] is loaded from a file, a folder or the embedded names; a [`Corpus`] is its tokens, split into a training part
-//! (the first) and a validation part (the last); [`Windows`] says which windows of the training part a step reads, and
-//! [`Evaluation`] cuts a part into consecutive windows.
+//! A text is its tokens, split into a training part (the first) and a validation part (the last), and read in windows.
 
 mod names;
 mod source;
+pub mod text;
 mod windows;
 
+use std::any::Any;
+use std::fmt::Debug;
 use std::path::Path;
+use std::sync::Arc;
+
+use geartrain_engine::{Batch, State};
 
 pub use names::names;
 pub use source::Text;
+pub use text::{Corpus, TextData};
 pub use windows::{Evaluation, Windows};
 
-use crate::config::Config;
-use crate::error::{Error, Result, count, thousands};
-use crate::tokenizer::Tokenizer;
+use crate::config::{Config, DataKind};
+use crate::error::{Error, Result};
+use crate::model::Task;
 
-/// The tokens of a text in two parts, with the tokenizer they come from.
-#[derive(Clone, Debug)]
-pub struct Corpus {
-    /// The training part: the first tokens of the text.
-    pub train: Vec<u32>,
-    /// The validation part: the rest; empty where `data.validation` is 0.
-    pub validation: Vec<u32>,
-    /// The tokenizer of the text.
-    pub tokenizer: Tokenizer,
-    /// SHA-256 of the normalised text, in hex.
-    pub hash: String,
-    /// A short name of the text, as for a run folder: the file's or folder's name without its ending, or `names`.
-    pub name: String,
+/// A kind of data.
+pub struct Kind {
+    /// What messages call it.
+    pub name: &'static str,
+    /// The file of a run folder that holds its [`Encoder`].
+    pub encoder: &'static str,
+    /// Which defaults of the configuration belong to it.
+    pub defaults: DataKind,
+    /// Whether it is what stands at a path, by the path's ending.
+    pub reads: fn(&Path) -> bool,
+    /// Reads the encoder of a run.
+    pub decode: fn(&Path) -> Result<Arc<dyn Encoder>>,
+    /// Loads what `data.path` names, with the encoder of a run, or one that is made from the data.
+    pub load: Load,
 }
 
-impl Corpus {
-    /// Loads the text that a configuration names and splits its tokens. Without a `tokenizer`, one is made from the text.
+/// Loads data with the encoder of a run, or with one that is made from it.
+pub type Load = fn(&Config, Option<Arc<dyn Encoder>>) -> Result<Box<dyn Dataset>>;
+
+/// Every kind of data there is; the first that reads a path is taken.
+pub static KINDS: &[&Kind] = &[&text::KIND];
+
+/// The kind of what stands at a path.
+pub fn kind_of(path: &Path) -> &'static Kind {
+    KINDS.iter().find(|kind| (kind.reads)(path)).copied().unwrap_or(&text::KIND)
+}
+
+/// Loads the data that a configuration names.
+///
+/// # Errors
+/// Those of its kind.
+pub fn load(config: &Config) -> Result<Box<dyn Dataset>> {
+    let kind = config.data.path.as_deref().map_or(&text::KIND, |path| kind_of(Path::new(path)));
+    (kind.load)(config, None)
+}
+
+/// Loads the data that a configuration names with the encoder of a run: see [`encoder_of`].
+///
+/// # Errors
+/// Those of its kind.
+pub fn load_with(config: &Config, encoder: Arc<dyn Encoder>) -> Result<Box<dyn Dataset>> {
+    (encoder.kind().load)(config, Some(encoder))
+}
+
+/// What turned the data of the run in a folder into numbers.
+///
+/// # Errors
+/// With exit code 4: it is not there or damaged.
+pub fn encoder_of(folder: &Path) -> Result<Arc<dyn Encoder>> {
+    let kind = KINDS.iter().find(|kind| folder.join(kind.encoder).is_file()).copied().unwrap_or(&text::KIND);
+    (kind.decode)(&folder.join(kind.encoder))
+}
+
+/// One of the two parts of the data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// What is learned from.
+    Training,
+    /// What is kept to see how well it went.
+    Validation,
+}
+
+/// Data that a model can be trained on: a row is one example, a batch some rows, as inputs of the model's graphs.
+pub trait Dataset: Debug {
+    /// A short name, as for a run folder.
+    fn name(&self) -> &str;
+    /// SHA-256 of the data, in hex: a run goes on with the same data only.
+    fn hash(&self) -> &str;
+    /// A line for people: its name, how much there is, what there is.
+    fn summary(&self) -> String;
+    /// What a row is to people: how many of what.
+    fn a_row(&self) -> (usize, &'static str);
+    /// What turned it into numbers.
+    fn encoder(&self) -> &dyn Encoder;
+    /// Fills a batch with the rows of a step (from 0), from row `first` on. A pure function of the seed and the step,
+    /// so that a run can be resumed or replayed at any step. Allocates nothing.
     ///
     /// # Errors
-    /// Those of [`Text::load`] and [`Corpus::new`].
-    pub fn load(config: &Config, tokenizer: Option<Tokenizer>) -> Result<Corpus> {
-        let text = Text::load(config.data.path.as_deref().map(Path::new))?;
-        let tokenizer = tokenizer.unwrap_or_else(|| Tokenizer::new(config.data.tokenizer, &text.text));
-        Corpus::new(&text, tokenizer, config.data.validation, config.model.context)
-    }
-
-    /// Splits a text at `cut = floor((1 - validation) * n)` of its `n` tokens.
+    /// The batch is not that of a graph for this data.
+    fn fill(&self, step: u64, first: usize, batch: &mut Batch) -> Result<()>;
+    /// How many batches of `rows` rows a part has, the last perhaps padded; 0 where it is empty.
     ///
     /// # Errors
-    /// A character that the tokenizer does not know, or a part shorter than one window of `context` + 1 tokens.
-    pub fn new(text: &Text, tokenizer: Tokenizer, validation: f64, context: usize) -> Result<Corpus> {
-        let mut train = tokenizer.encode(&text.text).map_err(|error| error.at(&text.label))?;
-        let all = train.len();
-        let part = train.split_off(split_at(all, validation));
-        check_parts(&text.label, (train.len(), part.len()), validation, context)?;
-        Ok(Corpus { train, validation: part, tokenizer, hash: text.hash.clone(), name: text.name.clone() })
+    /// It is too small to be read.
+    fn batches(&self, part: Part, rows: usize) -> Result<usize>;
+    /// Fills batch `i` of a part and gives how many of its predictions count, the first ones; the others are padding.
+    ///
+    /// # Errors
+    /// As [`Dataset::fill`].
+    fn fill_part(&self, part: Part, rows: usize, i: usize, batch: &mut Batch) -> Result<usize>;
+    /// What the trained model shows of itself at the end of a run.
+    ///
+    /// # Errors
+    /// A model that does not fit the state.
+    fn samples(&self, _config: &Config, _state: &State) -> Result<Vec<String>> {
+        Ok(Vec::new())
     }
 }
 
-/// The number of training tokens among `n`: the product in f64 cut to a whole number, as Python's `int(0.9 * n)`.
-fn split_at(n: usize, validation: f64) -> usize {
-    (((1.0 - validation) * n as f64) as usize).min(n)
+/// What turns raw data into numbers, and numbers back. It is saved beside the checkpoints: a model without it is mute.
+pub trait Encoder: Any + Debug {
+    /// The kind of data that it is for.
+    fn kind(&self) -> &'static Kind;
+    /// The text of its file in the run folder.
+    fn to_json(&self) -> String;
+    /// SHA-256 of what decides the numbers, in hex.
+    fn hash(&self) -> String;
+    /// What a model of this data reads and answers.
+    fn task(&self) -> Task;
 }
 
-/// Refuses parts that do not hold one window: `context` inputs, and the target of the last of them.
-fn check_parts(label: &str, (train, rest): (usize, usize), validation: f64, context: usize) -> Result<()> {
-    let needed = context.saturating_add(1);
-    let validated = validation > 0.0;
-    let (part, tokens) = match (train < needed, validated && rest < needed) {
-        (true, _) => ("training", train),
-        (false, true) => ("validation", rest),
-        (false, false) => return Ok(()),
-    };
-    let what = format!(
-        "{label} is too short: its {part} part has {} of {}, but a context of {} needs at least {}",
-        thousands(tokens),
-        count(train + rest, "token"),
-        thousands(context),
-        thousands(needed)
-    );
-    Err(Error::usage(what).hint(shorter_context((train, rest), validated, needed, part == "validation")))
+/// The encoder of a run as one of a certain kind.
+///
+/// # Errors
+/// It is of another kind.
+pub fn encoder_as<E: Encoder>(encoder: &dyn Encoder) -> Result<&E> {
+    (encoder as &dyn Any).downcast_ref::<E>().ok_or_else(|| {
+        let learned = encoder.kind().name;
+        Error::usage(format!("the run has learned from a {learned}, and this needs other data"))
+            .hint("`generate` writes with models of a text, `predict` answers with models of a table")
+    })
 }
-
-fn shorter_context((train, rest): (usize, usize), validated: bool, needed: usize, only_validation: bool) -> String {
-    let smallest = if validated { train.min(rest) } else { train };
-    let mut ways = Vec::new();
-    if smallest >= 2 {
-        ways.push(format!("lower --context to {} or less", smallest - 1));
-    }
-    if only_validation && (train + rest) / 2 >= needed {
-        ways.push("raise data.validation".to_string());
-    }
-    if only_validation {
-        ways.push("set data.validation=0 to train without evaluation".to_string());
-    }
-    ways.push("use a longer text".to_string());
-    let last = ways.len() - 1;
-    if last == 0 { ways.remove(0) } else { format!("{}, or {}", ways[..last].join(", "), ways[last]) }
-}
-
-#[cfg(test)]
-mod tests;

@@ -60,6 +60,11 @@ impl Error {
         Error::failed(format!("cannot {verb} `{}`: {reason}", path.display()))
     }
 
+    /// A program of ours could not be fed or run (exit code 1).
+    pub(crate) fn bug(reason: impl std::fmt::Display) -> Error {
+        Error::failed(format!("the step could not run: {reason}"))
+    }
+
     /// The same error with a hint on what to do.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Error {

@@ -1,35 +1,50 @@
 //! From a configuration to graphs: one that trains, one that evaluates, one that writes.
 
+mod tokens;
+
 use geartrain_engine::compile::PASSES;
 use geartrain_engine::compile::bf16;
-use geartrain_engine::{DType, Graph, GraphError, NUMERICS_VERSION, Options, Program, State};
+use geartrain_engine::{DType, Graph, GraphError, NUMERICS_VERSION, Options, Program, State, Var};
+use geartrain_nn::Dropout;
 use geartrain_nn::optim::{self, AdamW, Momentum, Optimizer, Sgd};
-use geartrain_nn::{Dropout, Gpt2};
 
-use crate::config::{Activation, Config, Decay, ModelKind, OptimizerKind, Precision};
+pub use tokens::{answers_a_window, writing_graph};
+
+use crate::config::{Activation, Config, Decay, OptimizerKind, Precision};
 use crate::error::{Error, Result};
 
-/// Rows of one evaluation batch.
-pub const EVALUATION_ROWS: usize = 32;
+/// What a model reads and what it answers: the one thing on which data and model must agree.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Task {
+    /// Windows of tokens in, what comes next out. Inputs `tokens` (rows, context) and `targets` (rows · answers), u32.
+    Tokens {
+        /// Different tokens of the tokenizer.
+        vocab: usize,
+    },
+}
 
-/// The network that a configuration names, for `vocab` tokens.
-pub fn network(config: &Config, vocab: usize) -> Gpt2 {
-    let model = &config.model;
-    match model.kind {
-        ModelKind::Gpt2 => Gpt2 {
-            vocab,
-            context: model.context,
-            layers: model.layers,
-            heads: model.heads,
-            width: model.width,
-            bias: model.bias,
-            tied: model.tied,
-            activation: activation(model.activation),
-        },
+/// What a forward pass gives.
+struct Forward<'g> {
+    /// The loss of each prediction, in the order of the targets.
+    losses: Var<'g>,
+}
+
+/// Adds the forward pass over `rows` rows and its inputs to a graph.
+fn forward<'g>(g: &'g Graph, config: &Config, task: &Task, rows: usize, dropout: &Dropout<'g>) -> Result<Forward<'g>> {
+    match task {
+        Task::Tokens { vocab } => tokens::forward(g, config, config.vocab_for(*vocab)?, rows, dropout),
     }
 }
 
-fn activation(activation: Activation) -> geartrain_nn::Activation {
+/// Rows of one evaluation batch: few where a row has many predictions.
+pub fn evaluation_rows(config: &Config) -> usize {
+    match answers_a_window(config) {
+        1 => 512,
+        _ => 32,
+    }
+}
+
+pub(crate) fn activation(activation: Activation) -> geartrain_nn::Activation {
     match activation {
         Activation::Gelu => geartrain_nn::Activation::Gelu,
         Activation::GeluTanh => geartrain_nn::Activation::GeluTanh,
@@ -51,17 +66,16 @@ pub fn optimizer(config: &Config) -> Box<dyn Optimizer> {
 
 /// One whole training step: forward, loss, backward, clipping and updates.
 ///
-/// Inputs: `tokens` (batch, context) and `targets` (batch · context), u32; scalars `lr`, and those that the optimizer
-/// and dropout read. Outputs: `loss` and `grad_norm`.
-pub fn training_graph(config: &Config, vocab: usize, dtype: DType) -> Result<Graph> {
-    let (b, t) = (config.train.batch, config.model.context);
+/// Inputs: those of the task; scalars `lr`, and those that the optimizer and dropout read. Outputs: `loss` and
+/// `grad_norm`.
+///
+/// # Errors
+/// A model that cannot be built, or that does not read what the task has.
+pub fn training_graph(config: &Config, task: &Task) -> Result<Graph> {
     let g = Graph::new();
     {
-        let tokens = g.input("tokens", DType::U32, [b, t]);
-        let targets = g.input("targets", DType::U32, [b * t]);
         let dropout = Dropout::training(&g, config.model.dropout, config.train.seed);
-        let logits = network(config, vocab).forward(&g, tokens, dtype, &dropout).named("logits");
-        let loss = logits.cross_entropy(targets).mean_all().named("loss");
+        let loss = forward(&g, config, task, config.train.batch, &dropout)?.losses.mean_all().named("loss");
         if config.optimizer.decay == Decay::All {
             g.decay_all();
         }
@@ -73,26 +87,23 @@ pub fn training_graph(config: &Config, vocab: usize, dtype: DType) -> Result<Gra
     Ok(g)
 }
 
-/// Losses of every token of a batch. Inputs as [`training_graph`] with [`EVALUATION_ROWS`] rows; output `losses`.
-pub fn evaluation_graph(config: &Config, vocab: usize, dtype: DType) -> Graph {
-    let (b, t) = (EVALUATION_ROWS, config.model.context);
+/// Losses of every prediction of a batch of [`evaluation_rows`]. Inputs: those of the task. Output: `losses`.
+///
+/// # Errors
+/// As [`training_graph`].
+pub fn evaluation_graph(config: &Config, task: &Task) -> Result<Graph> {
     let g = Graph::new();
-    let tokens = g.input("tokens", DType::U32, [b, t]);
-    let targets = g.input("targets", DType::U32, [b * t]);
-    let logits = network(config, vocab).forward(&g, tokens, dtype, &Dropout::off());
-    g.output("losses", logits.cross_entropy(targets));
-    g
-}
-
-/// Logits after every token of one window. Input `tokens` (1, context); output `logits` (context, vocab).
-pub fn writing_graph(config: &Config, vocab: usize, dtype: DType) -> Graph {
-    let g = Graph::new();
-    let tokens = g.input("tokens", DType::U32, [1, config.model.context]);
-    g.output("logits", network(config, vocab).forward(&g, tokens, dtype, &Dropout::off()));
-    g
+    {
+        let forward = forward(&g, config, task, evaluation_rows(config), &Dropout::off())?;
+        g.output("losses", forward.losses);
+    }
+    Ok(g)
 }
 
 /// Compiles a graph for a state.
+///
+/// # Errors
+/// A graph that is wrong or too large, or that does not fit the state.
 pub fn compile(graph: &Graph, state: &State, config: &Config) -> Result<Program> {
     let options = Options::default();
     let threads = if config.train.threads == 0 { options.threads } else { config.train.threads };
@@ -120,3 +131,6 @@ pub fn model_error(error: GraphError) -> Error {
         None => error,
     }
 }
+
+/// All models are trained in this dtype.
+const DTYPE: DType = DType::F32;

@@ -1,10 +1,19 @@
 //! Logits to text.
 
-use geartrain_engine::{Batch, DType, Program, State, philox};
+use std::collections::HashSet;
+
+use geartrain_engine::{Batch, Program, State, philox};
 
 use crate::config::Config;
+use crate::data::Corpus;
 use crate::error::{Error, Result};
 use crate::model;
+use crate::tokenizer::Tokenizer;
+
+/// New lines that a model of short lines writes at the end of its run.
+const NEW_LINES: usize = 10;
+/// Tokens that any other model writes.
+const SAMPLE_TOKENS: usize = 300;
 
 /// How the next token is chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -76,6 +85,7 @@ pub struct Writer {
     program: Program,
     batch: Batch,
     context: usize,
+    answers: usize,
     vocab: usize,
     /// Tokens that the tokenizer knows; a larger table's others are never chosen.
     known: usize,
@@ -89,9 +99,10 @@ impl Writer {
     /// A model that does not fit the state.
     pub fn new(config: &Config, state: &State, known: usize) -> Result<Writer> {
         let vocab = config.vocab_for(known)?;
-        let program = model::compile(&model::writing_graph(config, vocab, DType::F32), state, config)?;
+        let program = model::compile(&model::writing_graph(config, vocab), state, config)?;
         let batch = program.batch();
-        Ok(Writer { program, batch, context: config.model.context, vocab, known, draws: 0 })
+        let answers = model::answers_a_window(config);
+        Ok(Writer { program, batch, context: config.model.context, answers, vocab, known, draws: 0 })
     }
 
     /// The token after `text`, which must not be empty; only its last `context` tokens count.
@@ -100,13 +111,15 @@ impl Writer {
     /// A token that the model does not know.
     pub fn next(&mut self, state: &State, text: &[u32], choice: &Choice) -> Result<u32> {
         let window = &text[text.len().saturating_sub(self.context)..];
-        let tokens = self.batch.u32s("tokens").map_err(|e| Error::failed(e.to_string()))?;
-        tokens.fill(0);
-        // The model is causal, so what stands after the text does not matter.
-        tokens[..window.len()].copy_from_slice(window);
-        self.program.evaluate(state, &self.batch).map_err(|e| Error::failed(e.to_string()))?;
+        let tokens = self.batch.u32s("tokens").map_err(Error::bug)?;
+        // A model that answers after every token is causal, so what stands after the text does not matter. One that
+        // answers once wants a whole window: a short text begins with its first token again and again.
+        let last = if self.answers == 1 { self.context } else { window.len().max(1) };
+        tokens.fill(window.first().copied().unwrap_or(0));
+        tokens[last - window.len()..last].copy_from_slice(window);
+        self.program.evaluate(state, &self.batch).map_err(Error::bug)?;
         let logits = self.program.f32s("logits").unwrap_or(&[]);
-        let row = (window.len().max(1) - 1) * self.vocab;
+        let row = (last + self.answers - self.context - 1) * self.vocab;
         let logits = logits.get(row..row + self.known).ok_or_else(|| Error::failed("the model gave no logits"))?;
         if let Some(bad) = logits.iter().find(|l| l.is_nan()) {
             return Err(Error::non_finite(format!("a logit is {bad}: the weights are damaged")));
@@ -114,6 +127,72 @@ impl Writer {
         self.draws += 1;
         Ok(choice.pick(logits, self.draws - 1))
     }
+}
+
+/// What the trained model writes: ten new lines where the data is a list of short lines, else one text.
+///
+/// # Errors
+/// A model that does not fit the state.
+pub fn samples(config: &Config, corpus: &Corpus, state: &State) -> Result<Vec<String>> {
+    let tokenizer = &corpus.tokenizer;
+    let mut writer = Writer::new(config, state, tokenizer.vocab_size())?;
+    let choice = Choice { seed: config.train.seed, ..Choice::default() };
+    let Ok(newline) = tokenizer.encode("\n") else {
+        let start = corpus.train.first().copied().unwrap_or(0);
+        return Ok(vec![write_text(&mut writer, state, tokenizer, vec![start], &choice)?]);
+    };
+    let all = tokenizer.decode(&corpus.train) + &tokenizer.decode(&corpus.validation);
+    // A list has no empty lines, and each fits into what the model sees.
+    let short = |line: &str| (1..config.model.context).contains(&line.chars().count());
+    if !all.lines().all(short) {
+        return Ok(vec![write_text(&mut writer, state, tokenizer, newline, &choice)?]);
+    }
+    write_lines(&mut writer, state, tokenizer, &newline, &all.lines().collect(), (config.model.context, choice))
+}
+
+/// Lines that are not in `known`, each begun after a line's end and ended by the next.
+fn write_lines(
+    writer: &mut Writer,
+    state: &State,
+    tokenizer: &Tokenizer,
+    newline: &[u32],
+    known: &HashSet<&str>,
+    (longest, choice): (usize, Choice),
+) -> Result<Vec<String>> {
+    let mut lines: Vec<String> = Vec::new();
+    for _ in 0..20 * NEW_LINES {
+        let mut tokens = newline.to_vec();
+        loop {
+            let next = writer.next(state, &tokens, &choice)?;
+            tokens.push(next);
+            if newline.ends_with(&[next]) || tokens.len() > longest {
+                break;
+            }
+        }
+        let line = tokenizer.decode(&tokens).trim().to_string();
+        if !line.is_empty() && !known.contains(line.as_str()) && !lines.contains(&line) {
+            lines.push(line);
+        }
+        if lines.len() == NEW_LINES {
+            break;
+        }
+    }
+    Ok(lines)
+}
+
+fn write_text(
+    writer: &mut Writer,
+    state: &State,
+    tokenizer: &Tokenizer,
+    start: Vec<u32>,
+    choice: &Choice,
+) -> Result<String> {
+    let (mut tokens, from) = (start.clone(), start.len());
+    for _ in 0..SAMPLE_TOKENS {
+        let next = writer.next(state, &tokens, choice)?;
+        tokens.push(next);
+    }
+    Ok(tokenizer.decode(&tokens[from..]).trim().to_string())
 }
 
 #[cfg(test)]

@@ -1,27 +1,22 @@
 //! A run from start to end: the loop with its evaluations, checkpoints and metrics, and going on after any interruption.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::checkpoint::{self, Best, Meta};
 use crate::config::Config;
 use crate::curve::Curve;
-use crate::data::Corpus;
+use crate::data::{self, Dataset, Encoder, Part};
 use crate::error::{Error, ErrorKind, Result};
 use crate::interrupt::Interrupt;
 use crate::metrics::{self, Done, Evaluation, Line, Metrics, Sample, Train};
 use crate::run_folder::{Loaded, RunFolder};
-use crate::sample::{Choice, Writer};
-use crate::tokenizer::Tokenizer;
-use crate::trainer::Trainer;
+use crate::trainer::{Evaluator, Scores, Trainer};
 use crate::{model, plot};
 
 /// Steps between two lines about training.
 const EVERY: u64 = 10;
-/// New lines that a model of short lines writes at the end.
-const NEW_LINES: usize = 10;
-/// Characters that any other model writes at the end.
-const SAMPLE_TOKENS: usize = 300;
 
 /// Who is told how a run goes.
 pub trait Watch {
@@ -71,19 +66,20 @@ impl Session {
     /// # Errors
     /// Data or a configuration that cannot be used; a folder that is not empty.
     pub fn create(mut config: Config, out: Option<&Path>) -> Result<Session> {
-        let corpus = Corpus::load(&config, None)?;
+        let data = data::load(&config)?;
         if let Some(path) = &config.data.path {
             let full = std::fs::canonicalize(path).map_err(|e| Error::io("find", Path::new(path), &e))?;
             config.data.path = Some(full.to_string_lossy().into_owned());
         }
-        let name = corpus.name.clone();
+        let name = data.name().to_string();
         let kind = config.model.kind.name();
-        let trainer = Trainer::new(config, corpus)?;
+        let trainer = Trainer::new(config, data)?;
         let folder = match out {
             Some(path) => RunFolder::create_at(path)?,
             None => RunFolder::create(Path::new("runs"), &name, kind)?,
         };
-        trainer.corpus().tokenizer.save(&folder.tokenizer_path())?;
+        let encoder = trainer.data().encoder();
+        folder.write(&folder.path().join(encoder.kind().encoder), &encoder.to_json())?;
         folder.write(&folder.config_path(), &trainer.config().resolved())?;
         let metrics = Metrics::create(&folder.metrics_path())?;
         Ok(Session { trainer, folder, metrics, done: 0, best: None, saved: None })
@@ -98,9 +94,9 @@ impl Session {
         let folder = RunFolder::open(path)?;
         let config = Config::build(Some(&folder.config_path()), sets)?;
         let loaded = folder.newest(None)?;
-        let corpus = Corpus::load(&config, Some(Tokenizer::load(&folder.tokenizer_path())?))?;
-        check_same(&config, &corpus, &loaded)?;
-        let mut trainer = Trainer::new(config, corpus)?;
+        let data = data::load_with(&config, data::encoder_of(folder.path())?)?;
+        check_same(&config, &*data, &loaded)?;
+        let mut trainer = Trainer::new(config, data)?;
         checkpoint::load_into(trainer.state_mut(), &loaded.tensors)?;
         let done = loaded.meta.step;
         let metrics = Metrics::resume(&folder.metrics_path(), done)?;
@@ -154,7 +150,7 @@ impl Session {
             if evaluated != Some(self.done) {
                 val_loss = self.evaluate(false, &mut curve, watch)?;
             }
-            for sample in self.samples()? {
+            for sample in self.trainer.data().samples(self.trainer.config(), self.trainer.state())? {
                 self.tell(Sample { sample }.into(), &mut curve, watch)?;
             }
         }
@@ -180,7 +176,7 @@ impl Session {
     /// Evaluates. Planned evaluations are told and decide which step is the best; that of an early stop, or of a run that
     /// was finished before, stands in its last line alone, so that the metrics do not depend on where a run was stopped.
     fn evaluate(&mut self, planned: bool, curve: &mut Curve, watch: &mut dyn Watch) -> Result<Option<f64>> {
-        let Some(val_loss) = self.trainer.evaluate()? else { return Ok(None) };
+        let Some(Scores { loss: val_loss }) = self.trainer.evaluate()? else { return Ok(None) };
         let step = self.done;
         if planned {
             if self.best.is_none_or(|best| val_loss < best.val_loss) {
@@ -192,13 +188,13 @@ impl Session {
     }
 
     fn save(&mut self, watch: &mut dyn Watch) -> Result<()> {
-        let (config, corpus) = (self.trainer.config(), self.trainer.corpus());
+        let (config, data) = (self.trainer.config(), self.trainer.data());
         let meta = Meta {
             step: self.done,
             seed: config.train.seed,
             config: config.for_checkpoint(),
-            data_hash: corpus.hash.clone(),
-            tokenizer_hash: corpus.tokenizer.hash(),
+            data_hash: data.hash().to_string(),
+            tokenizer_hash: data.encoder().hash(),
             numerics_version: model::numerics_version(config),
             best: self.best,
         };
@@ -219,73 +215,21 @@ impl Session {
         }
         error
     }
-
-    /// What the trained model writes: ten new lines where the data is a list of short lines, else one text.
-    fn samples(&self) -> Result<Vec<String>> {
-        let (config, corpus, state) = (self.trainer.config(), self.trainer.corpus(), self.trainer.state());
-        let tokenizer = &corpus.tokenizer;
-        let mut writer = Writer::new(config, state, tokenizer.vocab_size())?;
-        let choice = Choice { seed: config.train.seed, ..Choice::default() };
-        let Ok(newline) = tokenizer.encode("\n") else {
-            let start = corpus.train.first().copied().unwrap_or(0);
-            return Ok(vec![write_text(&mut writer, state, tokenizer, vec![start], &choice)?]);
-        };
-        let all = tokenizer.decode(&corpus.train) + &tokenizer.decode(&corpus.validation);
-        // A list has no empty lines, and each fits into what the model sees.
-        let short = |line: &str| (1..config.model.context).contains(&line.chars().count());
-        if !all.lines().all(short) {
-            return Ok(vec![write_text(&mut writer, state, tokenizer, newline, &choice)?]);
-        }
-        let known: std::collections::HashSet<&str> = all.lines().collect();
-        let mut lines: Vec<String> = Vec::new();
-        for _ in 0..20 * NEW_LINES {
-            let mut tokens = newline.clone();
-            loop {
-                let next = writer.next(state, &tokens, &choice)?;
-                tokens.push(next);
-                if newline.ends_with(&[next]) || tokens.len() > config.model.context {
-                    break;
-                }
-            }
-            let line = tokenizer.decode(&tokens).trim().to_string();
-            if !line.is_empty() && !known.contains(line.as_str()) && !lines.contains(&line) {
-                lines.push(line);
-            }
-            if lines.len() == NEW_LINES {
-                break;
-            }
-        }
-        Ok(lines)
-    }
-}
-
-fn write_text(
-    writer: &mut Writer,
-    state: &geartrain_engine::State,
-    tokenizer: &Tokenizer,
-    start: Vec<u32>,
-    choice: &Choice,
-) -> Result<String> {
-    let (mut tokens, from) = (start.clone(), start.len());
-    for _ in 0..SAMPLE_TOKENS {
-        let next = writer.next(state, &tokens, choice)?;
-        tokens.push(next);
-    }
-    Ok(tokenizer.decode(&tokens[from..]).trim().to_string())
 }
 
 /// Refuses to go on with other data, another tokenizer, another plan or other numbers than the checkpoint's.
-fn check_same(config: &Config, corpus: &Corpus, loaded: &Loaded) -> Result<()> {
+fn check_same(config: &Config, data: &dyn Dataset, loaded: &Loaded) -> Result<()> {
     let meta = &loaded.meta;
-    if meta.data_hash != corpus.hash {
+    if meta.data_hash != data.hash() {
         let what = match &config.data.path {
             Some(path) => format!("`{path}` has changed since the run started"),
             None => "the embedded names are not those that the run started with".to_string(),
         };
-        return Err(Error::usage(what).hint("put the old text back, or start a new run"));
+        return Err(Error::usage(what).hint("put the old data back, or start a new run"));
     }
-    if meta.tokenizer_hash != corpus.tokenizer.hash() {
-        return Err(Error::usage("tokenizer.json is not the one that the run started with")
+    if meta.tokenizer_hash != data.encoder().hash() {
+        let file = data.encoder().kind().encoder;
+        return Err(Error::usage(format!("{file} is not the one that the run started with"))
             .hint("put the old file back, or start a new run"));
     }
     if meta.config != config.for_checkpoint() {
@@ -307,14 +251,12 @@ fn check_same(config: &Config, corpus: &Corpus, loaded: &Loaded) -> Result<()> {
 pub struct Trained {
     /// The run's configuration.
     pub config: Config,
-    /// Its tokenizer.
-    pub tokenizer: Tokenizer,
+    /// What turned the data into numbers.
+    pub encoder: Arc<dyn Encoder>,
     /// What it learned.
     pub state: geartrain_engine::State,
     /// The step of the checkpoint.
     pub step: u64,
-    /// Size of the token table.
-    pub vocab: usize,
     /// A warning for each damaged checkpoint.
     pub warnings: Vec<Error>,
 }
@@ -328,38 +270,35 @@ impl Trained {
         let folder = RunFolder::open_to_read(path)?;
         let config = Config::build(Some(&folder.config_path()), sets)?;
         let loaded = folder.newest(None)?;
-        let tokenizer = Tokenizer::load(&folder.tokenizer_path())?;
-        if loaded.meta.tokenizer_hash != tokenizer.hash() {
-            return Err(Error::no_checkpoint("tokenizer.json is not the one that the run started with"));
+        let encoder = data::encoder_of(folder.path())?;
+        if loaded.meta.tokenizer_hash != encoder.hash() {
+            let what = format!("{} is not the one that the run started with", encoder.kind().encoder);
+            return Err(Error::no_checkpoint(what));
         }
-        let vocab = config.vocab_for(tokenizer.vocab_size())?;
-        let graph = model::training_graph(&config, vocab, geartrain_engine::DType::F32)?;
+        let graph = model::training_graph(&config, &encoder.task())?;
         let mut state = geartrain_engine::State::new(&graph, config.train.seed).map_err(model::model_error)?;
         checkpoint::load_into(&mut state, &loaded.tensors)?;
-        let step = loaded.meta.step;
-        Ok(Trained { config, tokenizer, state, step, vocab, warnings: loaded.passed_over })
+        Ok(Trained { config, encoder, state, step: loaded.meta.step, warnings: loaded.passed_over })
     }
 
-    /// Mean loss in nats a token over the validation part of the run's data, or over the whole of another text.
+    /// How well it does on the validation part of the run's data, or on the whole of other data of the same kind.
     ///
     /// # Errors
-    /// Data that cannot be read, changed data, or less text than one window.
-    pub fn evaluate(&self, data: Option<&Path>) -> Result<f64> {
+    /// Data that cannot be read, or too little of it.
+    pub fn evaluate(&self, path: Option<&Path>) -> Result<Scores> {
         let mut config = self.config.clone();
-        if let Some(path) = data {
+        let mut part = Part::Validation;
+        if let Some(path) = path {
             config.data.path = Some(path.to_string_lossy().into_owned());
             config.data.validation = 0.0;
+            part = Part::Training;
         }
-        let corpus = Corpus::load(&config, Some(self.tokenizer.clone()))?;
-        let tokens = if data.is_some() { &corpus.train } else { &corpus.validation };
-        if tokens.is_empty() {
+        let data = data::load_with(&config, self.encoder.clone())?;
+        if data.batches(part, 1)? == 0 {
             return Err(
-                Error::usage("the run kept nothing for validation").hint("name a text: `geartrain eval RUN DATA`")
+                Error::usage("the run kept nothing for validation").hint("name other data: `geartrain eval RUN DATA`")
             );
         }
-        let graph = model::evaluation_graph(&self.config, self.vocab, geartrain_engine::DType::F32);
-        let mut program = model::compile(&graph, &self.state, &self.config)?;
-        let mut batch = program.batch();
-        crate::trainer::evaluate(&mut program, &mut batch, &self.state, tokens, self.config.model.context)
+        Evaluator::new(&self.config, &self.encoder.task(), &self.state)?.run(&self.state, &*data, part)
     }
 }

@@ -1,10 +1,10 @@
 //! The training loop's parts: a step, an evaluation.
 
 use geartrain_engine::run::program::Cost;
-use geartrain_engine::{Batch, DType, Program, RunError, State};
+use geartrain_engine::{Batch, Program, RunError, State};
 
 use crate::config::Config;
-use crate::data::{Corpus, Evaluation, Windows};
+use crate::data::{Dataset, Part};
 use crate::error::{Error, Result};
 use crate::model;
 use crate::schedule::Schedule;
@@ -12,7 +12,7 @@ use crate::schedule::Schedule;
 /// What a training step reports.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Step {
-    /// Mean loss of the batch before the update, in nats a token.
+    /// Mean loss of the batch before the update.
     pub loss: f64,
     /// Learning rate of the update.
     pub lr: f64,
@@ -23,31 +23,28 @@ pub struct Step {
 /// A model in training: its state, and the programs that work on it.
 pub struct Trainer {
     config: Config,
-    corpus: Corpus,
+    data: Box<dyn Dataset>,
     state: State,
     step: Program,
     batch: Batch,
-    evaluation: Option<(Program, Batch)>,
+    evaluator: Option<Evaluator>,
     schedule: Schedule,
     optimizer: Box<dyn geartrain_nn::optim::Optimizer>,
-    vocab: usize,
 }
 
 impl Trainer {
     /// Builds the model with fresh weights.
     ///
     /// # Errors
-    /// Sizes that do not fit together; too little text for one window.
-    pub fn new(config: Config, corpus: Corpus) -> Result<Trainer> {
-        let vocab = config.vocab_for(corpus.tokenizer.vocab_size())?;
-        let graph = model::training_graph(&config, vocab, DType::F32)?;
+    /// Sizes that do not fit together; a model that does not read this data.
+    pub fn new(config: Config, data: Box<dyn Dataset>) -> Result<Trainer> {
+        let graph = model::training_graph(&config, &data.encoder().task())?;
         let state = State::new(&graph, config.train.seed).map_err(model::model_error)?;
         let step = model::compile(&graph, &state, &config)?;
         let batch = step.batch();
         let schedule = Schedule::from_config(&config);
         let optimizer = model::optimizer(&config);
-        Windows::new(&corpus.train, config.data.order, config.train.seed, config.model.context, config.train.batch)?;
-        Ok(Trainer { config, corpus, state, step, batch, evaluation: None, schedule, optimizer, vocab })
+        Ok(Trainer { config, data, state, step, batch, evaluator: None, schedule, optimizer })
     }
 
     /// One step: forward, loss, backward and update, as one program. Steps are counted from 0.
@@ -55,11 +52,7 @@ impl Trainer {
     /// # Errors
     /// A loss or gradient norm that is not finite; the state is untouched then.
     pub fn step(&mut self, step: u64) -> Result<Step> {
-        let config = &self.config;
-        let (seed, context) = (config.train.seed, config.model.context);
-        let windows = Windows::new(&self.corpus.train, config.data.order, seed, context, config.train.batch)?;
-        let (tokens, targets) = self.batch.u32_pair("tokens", "targets").map_err(bug)?;
-        windows.batch(step, tokens, targets);
+        self.data.fill(step, 0, &mut self.batch)?;
         let lr = self.schedule.rate(step);
         let (c1, c2) = self.optimizer.corrections(step + 1);
         let scalars = [("lr", lr), ("c1", c1), ("c2", c2), ("step", step as f64), ("first_row", 0.0)];
@@ -72,22 +65,19 @@ impl Trainer {
         Ok(Step { loss: output("loss"), lr, grad_norm: output("grad_norm") })
     }
 
-    /// Mean loss over the validation part in consecutive windows, in nats a token; `None` without one.
+    /// How well the model does on the validation part; `None` without one.
     ///
     /// # Errors
-    /// As [`evaluate`].
-    pub fn evaluate(&mut self) -> Result<Option<f64>> {
-        if self.corpus.validation.is_empty() {
+    /// As [`Evaluator::run`].
+    pub fn evaluate(&mut self) -> Result<Option<Scores>> {
+        if self.data.batches(Part::Validation, 1)? == 0 {
             return Ok(None);
         }
-        if self.evaluation.is_none() {
-            let graph = model::evaluation_graph(&self.config, self.vocab, DType::F32);
-            let program = model::compile(&graph, &self.state, &self.config)?;
-            let batch = program.batch();
-            self.evaluation = Some((program, batch));
-        }
-        let Some((program, batch)) = &mut self.evaluation else { return Ok(None) };
-        evaluate(program, batch, &self.state, &self.corpus.validation, self.config.model.context).map(Some)
+        let evaluator = match &mut self.evaluator {
+            Some(evaluator) => evaluator,
+            None => self.evaluator.insert(Evaluator::new(&self.config, &self.data.encoder().task(), &self.state)?),
+        };
+        evaluator.run(&self.state, &*self.data, Part::Validation).map(Some)
     }
 
     /// What is learned.
@@ -106,8 +96,8 @@ impl Trainer {
     }
 
     /// What is learned from.
-    pub fn corpus(&self) -> &Corpus {
-        &self.corpus
+    pub fn data(&self) -> &dyn Dataset {
+        &*self.data
     }
 
     /// Number of trainable numbers.
@@ -115,9 +105,10 @@ impl Trainer {
         self.state.parameters()
     }
 
-    /// Tokens that one step reads.
-    pub fn tokens_a_step(&self) -> usize {
-        self.config.train.batch * self.config.model.context
+    /// What one step reads: how many of what.
+    pub fn reads(&self) -> (usize, &'static str) {
+        let (n, what) = self.data.a_row();
+        (n * self.config.train.batch, what)
     }
 
     /// What a step costs.
@@ -126,28 +117,46 @@ impl Trainer {
     }
 }
 
-/// Mean loss of `tokens` in consecutive windows, in nats a token, summed in f64 in the order of the text.
-///
-/// # Errors
-/// Fewer tokens than one window.
-pub fn evaluate(
-    program: &mut Program,
-    batch: &mut Batch,
-    state: &State,
-    tokens: &[u32],
-    context: usize,
-) -> Result<f64> {
-    let windows = Evaluation::new(tokens, context, model::EVALUATION_ROWS)?;
-    let mut weights = vec![0.0; model::EVALUATION_ROWS];
-    let mut sum = 0.0;
-    for i in 0..windows.batches() {
-        let (inputs, targets) = batch.u32_pair("tokens", "targets").map_err(bug)?;
-        let rows = windows.fill(i, inputs, targets, &mut weights);
-        program.evaluate(state, batch).map_err(bug)?;
-        let losses = program.f32s("losses").unwrap_or(&[]);
-        sum += losses.iter().take(rows * context).map(|loss| f64::from(*loss)).sum::<f64>();
+/// How well a model does on a part of the data.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scores {
+    /// Mean loss of a prediction.
+    pub loss: f64,
+}
+
+/// The program that measures a model.
+pub struct Evaluator {
+    program: Program,
+    batch: Batch,
+    rows: usize,
+}
+
+impl Evaluator {
+    /// Compiles it for a state.
+    ///
+    /// # Errors
+    /// A model that does not fit the task or the state.
+    pub fn new(config: &Config, task: &model::Task, state: &State) -> Result<Evaluator> {
+        let program = model::compile(&model::evaluation_graph(config, task)?, state, config)?;
+        let batch = program.batch();
+        Ok(Evaluator { program, batch, rows: model::evaluation_rows(config) })
     }
-    Ok(sum / (windows.windows() * context) as f64)
+
+    /// Measures a part of the data, summing in f64 in its order.
+    ///
+    /// # Errors
+    /// A part that is too small to be read.
+    pub fn run(&mut self, state: &State, data: &dyn Dataset, part: Part) -> Result<Scores> {
+        let (mut sum, mut predictions) = (0.0, 0);
+        for i in 0..data.batches(part, self.rows)? {
+            let real = data.fill_part(part, self.rows, i, &mut self.batch)?;
+            self.program.evaluate(state, &self.batch).map_err(Error::bug)?;
+            let losses = self.program.f32s("losses").unwrap_or(&[]);
+            sum += losses.iter().take(real).map(|loss| f64::from(*loss)).sum::<f64>();
+            predictions += real;
+        }
+        Ok(Scores { loss: sum / predictions as f64 })
+    }
 }
 
 fn stopped(step: u64, error: RunError) -> Error {
@@ -156,10 +165,6 @@ fn stopped(step: u64, error: RunError) -> Error {
             Error::non_finite(format!("the {name} became {value} at step {}", step + 1))
                 .hint("lower --lr, or raise --set schedule.warmup; the last good state is saved")
         }
-        other => bug(other),
+        other => Error::bug(other),
     }
-}
-
-fn bug(error: impl std::fmt::Display) -> Error {
-    Error::failed(format!("the step could not run: {error}"))
 }

@@ -67,6 +67,12 @@ choices! {
     ModelKind {
         /// A transformer as GPT-2.
         Gpt2 = "gpt2",
+        /// A window of embeddings and one hidden layer (Bengio and others, 2003).
+        Ngram = "ngram",
+        /// A recurrent network (Elman, 1990).
+        Rnn = "rnn",
+        /// A gated recurrent unit (Cho and others, 2014).
+        Gru = "gru",
     }
 }
 

@@ -18,15 +18,41 @@ pub struct Key {
     pub name: &'static str,
     /// What its values are.
     pub kind: KeyType,
-    /// The default for a text.
+    /// The default for GPT-2 on a text.
     pub default: &'static str,
-    /// The default for the embedded names where it is another one.
-    pub names: Option<&'static str>,
+    /// Other defaults for other data and models; the last that applies is taken.
+    pub others: &'static [(When, &'static str)],
     /// The command-line flag that is a short name of it, or empty.
     pub flag: &'static str,
     /// A sentence saying what it does.
     pub help: &'static str,
     pub(super) slot: fn(&mut Config) -> Slot<'_>,
+}
+
+/// Where another default of a key applies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// For a kind of data.
+    Data(DataKind),
+    /// For a model.
+    Model(ModelKind),
+}
+
+impl When {
+    fn applies(self, data: DataKind, model: ModelKind) -> bool {
+        match self {
+            When::Data(kind) => kind == data,
+            When::Model(kind) => kind == model,
+        }
+    }
+
+    /// As in `(ngram: 512)`.
+    fn words(self) -> &'static str {
+        match self {
+            When::Data(kind) => kind.words(),
+            When::Model(kind) => kind.name(),
+        }
+    }
 }
 
 /// What the values of a key are.
@@ -109,16 +135,14 @@ impl Key {
         self.name.split_once('.').map_or(self.name, |(_, short)| short)
     }
 
-    /// The default for a kind of data, as text.
-    pub fn default_for(&self, kind: DataKind) -> &'static str {
-        match (kind, self.names) {
-            (DataKind::Names, Some(value)) => value,
-            _ => self.default,
-        }
+    /// The default for a kind of data and a model, as text.
+    pub fn default_for(&self, data: DataKind, model: ModelKind) -> &'static str {
+        let applies = |(when, _): &&(When, &str)| when.applies(data, model);
+        self.others.iter().rev().find(applies).map_or(self.default, |(_, value)| value)
     }
 
-    const fn named(self, default: &'static str) -> Key {
-        Key { names: Some(default), ..self }
+    const fn but(self, others: &'static [(When, &'static str)]) -> Key {
+        Key { others, ..self }
     }
 
     const fn flag(self, flag: &'static str) -> Key {
@@ -129,7 +153,7 @@ impl Key {
 type SlotFn = fn(&mut Config) -> Slot<'_>;
 
 const fn key(name: &'static str, kind: KeyType, default: &'static str, slot: SlotFn, help: &'static str) -> Key {
-    Key { name, kind, default, names: None, flag: "", help, slot }
+    Key { name, kind, default, others: &[], flag: "", help, slot }
 }
 
 const fn whole(min: u64) -> KeyType {
@@ -139,6 +163,11 @@ const fn whole(min: u64) -> KeyType {
 const fn size(min: u64) -> KeyType {
     KeyType::Whole { min, max: MAX_SIZE }
 }
+
+const NAMES: When = When::Data(DataKind::Names);
+const NGRAM: When = When::Model(ModelKind::Ngram);
+const RNN: When = When::Model(ModelKind::Rnn);
+const GRU: When = When::Model(ModelKind::Gru);
 
 /// Every key, in the order in which a configuration is written.
 #[rustfmt::skip] // One key is two or three lines: what it is, where it lies, what it does.
@@ -159,9 +188,11 @@ pub const KEYS: &[Key] = &[
     key("model.heads", size(1), "4", |c| Slot::Size(&mut c.model.heads),
         "How many attention heads a block has; they share its width."),
     key("model.width", size(1), "128", |c| Slot::Size(&mut c.model.width),
-        "How many numbers stand for one token.").named("64"),
+        "How many numbers stand for one token.").but(&[(NAMES, "64"), (NGRAM, "32"), (RNN, "64"), (GRU, "64")]),
+    key("model.hidden", size(1), "512", |c| Slot::Size(&mut c.model.hidden),
+        "How many numbers the hidden layer or state has; gpt2 has 4 times its width.").but(&[(RNN, "256"), (GRU, "256")]),
     key("model.context", size(1), "64", |c| Slot::Size(&mut c.model.context),
-        "How many tokens the model sees at once.").named("32").flag("--context"),
+        "How many tokens the model sees at once.").but(&[(NAMES, "32"), (NGRAM, "16")]).flag("--context"),
     key("model.vocab", size(0), "0", |c| Slot::Size(&mut c.model.vocab),
         "How many tokens the model has room for; 0 for as many as the tokenizer has."),
     key("model.dropout", KeyType::Number(Range::BelowOne), "0.0", |c| Slot::Number(&mut c.model.dropout),
@@ -176,7 +207,7 @@ pub const KEYS: &[Key] = &[
     key("optimizer.kind", KeyType::Choice(OptimizerKind::NAMES), "adamw", |c| Slot::Choice(&mut c.optimizer.kind),
         "The update rule."),
     key("optimizer.lr", KeyType::Number(Range::Positive), "0.001", |c| Slot::Number(&mut c.optimizer.lr),
-        "The learning rate at its highest.").flag("--lr"),
+        "The learning rate at its highest.").but(&[(NGRAM, "0.002"), (RNN, "0.003"), (GRU, "0.003")]).flag("--lr"),
     key("optimizer.betas", KeyType::Pair(Range::BelowOne), "0.9, 0.99", |c| Slot::Pair(&mut c.optimizer.betas),
         "How slowly AdamW's mean and mean square of the gradient change."),
     key("optimizer.weight_decay", KeyType::Number(Range::NotNegative), "0.1", |c| Slot::Number(&mut c.optimizer.weight_decay),
@@ -196,13 +227,13 @@ pub const KEYS: &[Key] = &[
         "The learning rate that a cosine ends at."),
 
     key("train.steps", whole(1), "2000", |c| Slot::Whole(&mut c.train.steps),
-        "How many training steps are planned.").named("1000").flag("--steps"),
+        "How many training steps are planned.").but(&[(NAMES, "1000"), (NGRAM, "12000")]).flag("--steps"),
     key("train.batch", size(1), "12", |c| Slot::Size(&mut c.train.batch),
-        "How many windows of the text a step reads.").named("32").flag("--batch"),
+        "How many windows of the text a step reads.").but(&[(NAMES, "32"), (NGRAM, "256"), (RNN, "32"), (GRU, "32")]).flag("--batch"),
     key("train.eval_every", whole(0), "500", |c| Slot::Whole(&mut c.train.eval_every),
-        "How many steps lie between evaluations; 0 for one at the end.").named("250"),
+        "How many steps lie between evaluations; 0 for one at the end.").but(&[(NAMES, "250"), (NGRAM, "3000")]),
     key("train.save_every", whole(0), "500", |c| Slot::Whole(&mut c.train.save_every),
-        "How many steps lie between checkpoints; 0 for one at the end."),
+        "How many steps lie between checkpoints; 0 for one at the end.").but(&[(NGRAM, "3000")]),
     key("train.keep", size(0), "3", |c| Slot::Size(&mut c.train.keep),
         "How many of the newest checkpoints are kept beside the best one; 0 for all."),
     key("train.precision", KeyType::Choice(Precision::NAMES), "f32", |c| Slot::Choice(&mut c.train.precision),
@@ -218,7 +249,6 @@ pub(super) const PLANNED_KEYS: &[(&str, &str)] = &[
     ("data.vocab", "the vocabulary of char and byte tokenizers follows from the text; leave the key out"),
     ("data.target", "targets belong to tables, and training on tables is not available yet; leave the key out"),
     ("model.kv_heads", "it belongs to Llama models, which are not available yet; leave the key out"),
-    ("model.hidden", "the feed-forward part of gpt2 is 4 times its width; leave the key out"),
     ("train.grad_shards", "leave the key out; train.batch is computed in one piece"),
     ("train.patience", "leave the key out; the best checkpoint is kept in any case"),
     ("train.ema", "leave the key out"),
@@ -227,7 +257,7 @@ pub(super) const PLANNED_KEYS: &[(&str, &str)] = &[
 
 /// Values that are planned and not built.
 pub(super) const PLANNED_VALUES: &[(&str, &[&str])] =
-    &[("data.tokenizer", &["bpe"]), ("model.kind", &["mlp", "ngram", "rnn", "gru", "lstm", "llama"])];
+    &[("data.tokenizer", &["bpe"]), ("model.kind", &["mlp", "lstm", "llama"])];
 
 /// The keys with their defaults and help, a section after the other, for `--help`.
 pub fn keys_help() -> String {
@@ -243,8 +273,10 @@ pub fn keys_help() -> String {
         if let KeyType::Choice(words) = key.kind {
             let _ = write!(help, " [{}]", words.join(", "));
         }
-        if let Some(names) = key.names {
-            let _ = write!(help, " (the embedded names: {names})");
+        if !key.others.is_empty() {
+            let others: Vec<String> =
+                key.others.iter().map(|(when, value)| format!("{}: {value}", when.words())).collect();
+            let _ = write!(help, " ({})", others.join(", "));
         }
         if !key.flag.is_empty() {
             let _ = write!(help, " ({})", key.flag);

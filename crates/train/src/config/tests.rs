@@ -44,6 +44,7 @@ kind = "gpt2"
 layers = 4
 heads = 4
 width = 128
+hidden = 512
 context = 64
 vocab = 0
 dropout = 0.0
@@ -88,12 +89,13 @@ fn the_table_is_whole() {
     let mut sections: Vec<_> = KEYS.iter().map(Key::section).collect();
     sections.dedup();
     assert_eq!(sections, ["data", "model", "optimizer", "schedule", "train"], "each section in one piece");
-    for kind in [DataKind::Names, DataKind::Text] {
-        let config = Config::defaults(kind);
+    let all = |data: DataKind| ModelKind::ALL.iter().map(move |model| (data, *model));
+    for (data, model) in [DataKind::Names, DataKind::Text].into_iter().flat_map(all) {
+        let config = Config::defaults_with(data, model);
         assert!(config.check().is_ok());
-        for key in KEYS {
+        for key in KEYS.iter().filter(|key| key.name != "model.kind") {
             assert!(key.help.ends_with('.'), "{}", key.name);
-            let default = key.default_for(kind);
+            let default = key.default_for(data, model);
             let again = parse::value_of_text(key, default).unwrap();
             assert_eq!(config.value(key), again, "{}", key.name);
         }
@@ -176,6 +178,9 @@ fn later_layers_win_and_the_data_decides_the_defaults() {
     let mut merged = text_defaults();
     merged.merge_file(&file).unwrap();
     assert_eq!(merged.train.batch, 5);
+    let config = Config::build(None, &owned(&[("model.kind", "ngram"), ("model.hidden", "9")])).unwrap();
+    let got = (config.model.context, config.model.width, config.model.hidden, config.train.batch);
+    assert_eq!(got, (16, 32, 9, 256), "a model has its own defaults");
     let error = Config::build(None, &owned(&[("model.heads", "3")])).unwrap_err();
     assert_eq!(error.what, "model.width must be a multiple of model.heads, got a width of 64 and 3 heads");
 }
@@ -224,8 +229,9 @@ fn planned_keys_and_values_are_not_available_yet() {
     assert_eq!(refused("data.tokenizer", "bpe"), want);
     let want = "data.tokenizer = a tokenizer from a file is not available yet";
     assert_eq!(refused("data.tokenizer", "my/tokenizer.json").0, want);
-    for kind in ["mlp", "ngram", "rnn", "gru", "lstm", "llama"] {
-        let want = (format!("model.kind = `{kind}` is not available yet"), "use gpt2 for now".to_string());
+    for kind in ["mlp", "lstm", "llama"] {
+        let hint = "use gpt2, ngram, rnn or gru for now".to_string();
+        let want = (format!("model.kind = `{kind}` is not available yet"), hint);
         assert_eq!(refused("model.kind", kind), want);
     }
 }
@@ -247,7 +253,7 @@ fn values_of_another_type_are_refused() {
     wrong("model.tied", "yes", "true or false", "");
     wrong("optimizer.kind", "adam", "sgd, momentum or adamw", "did you mean adamw?");
     wrong("optimizer.kind", "lion", "sgd, momentum or adamw", "");
-    wrong("model.kind", "gpt3", "gpt2", "did you mean gpt2?");
+    wrong("model.kind", "gpt3", "gpt2, ngram, rnn or gru", "did you mean gpt2?");
     wrong("data.order", "sequentiel", "shuffle or sequential", "did you mean sequential?");
 }
 
@@ -392,6 +398,6 @@ fn help_shows_every_key() {
     let help = keys_help();
     assert_eq!(help.lines().filter(|line| line.starts_with("  ")).count(), KEYS.len());
     assert!(help.contains("\n[train]\n  steps         2000       How many training steps are planned."), "{help}");
-    assert!(help.contains("(the embedded names: 1000) (--steps)"));
+    assert!(help.contains("(the embedded names: 1000, ngram: 12000) (--steps)"));
     assert!(help.contains("[sgd, momentum, adamw]"));
 }

@@ -10,12 +10,13 @@ const STREAM: u32 = 0x6461_7461;
 
 /// The windows of the training part that each step reads.
 ///
-/// A window is `context` inputs and, one token later, `context` targets.
+/// A window is `context` inputs and, one token later, the targets: as many as the model answers, the last ones of the
+/// window. Those that answer after every token have `context` of them, an n-gram model has one.
 ///
 /// - `shuffle`: row `r` of step `s` starts at `floor(x * (len - context) / 2^64)`, uniform over every place where a window
 ///   fits. `x` is `w0 + 2^32 * w1` of the words of Philox4x32-10 with the counter `(r, low half of s, high half of s,
 ///   0x64617461)` and the key `(low half of seed, high half of seed)`.
-/// - `sequential`: window `k` starts at `k * context`; step `s` reads windows `s * batch` and on, and after the last whole
+/// - `sequential`: window `k` starts at `k * answers`; step `s` reads windows `s * batch` and on, and after the last whole
 ///   window comes the first again.
 #[derive(Clone, Copy, Debug)]
 pub struct Windows<'a> {
@@ -23,6 +24,7 @@ pub struct Windows<'a> {
     order: Order,
     seed: u64,
     context: usize,
+    answers: usize,
     batch: usize,
 }
 
@@ -33,7 +35,13 @@ impl<'a> Windows<'a> {
     /// A context or batch of 0, or fewer than `context` + 1 tokens.
     pub fn new(tokens: &'a [u32], order: Order, seed: u64, context: usize, batch: usize) -> Result<Windows<'a>> {
         check(tokens, context, batch)?;
-        Ok(Windows { tokens, order, seed, context, batch })
+        Ok(Windows { tokens, order, seed, context, answers: context, batch })
+    }
+
+    /// The same windows for a model that answers only the last `answers` tokens of each, from 1 to the context.
+    #[must_use]
+    pub fn answers(self, answers: usize) -> Windows<'a> {
+        Windows { answers: answers.clamp(1, self.context), ..self }
     }
 
     /// The tokens of one window, and so the length of a row.
@@ -57,34 +65,36 @@ impl<'a> Windows<'a> {
                 ((u128::from(x) * places as u128) >> 64) as usize
             }
             Order::Sequential => {
-                let whole = whole_windows(self.tokens, self.context) as u128;
+                let whole = whole_windows(self.tokens, self.context, self.answers) as u128;
                 let window = (u128::from(step) * self.batch as u128 + row as u128) % whole;
-                window as usize * self.context
+                window as usize * self.answers
             }
         }
     }
 
-    /// Fills the (batch, context) inputs and targets of a step, row after row. Allocates nothing.
+    /// Fills (rows, context) inputs and (rows, answers) targets with the rows of a step from `first` on, as many as
+    /// there is room for: the whole batch, or a shard of it. Allocates nothing.
     ///
     /// # Panics
-    /// A buffer is not of length `batch * context`.
-    pub fn batch(&self, step: u64, inputs: &mut [u32], targets: &mut [u32]) {
-        assert_eq!(inputs.len(), self.batch * self.context, "inputs: one window a row");
-        assert_eq!(targets.len(), self.batch * self.context, "targets: one window a row");
-        let rows = inputs.chunks_exact_mut(self.context).zip(targets.chunks_exact_mut(self.context));
+    /// The buffers have room for different numbers of rows.
+    pub fn batch(&self, step: u64, first: usize, inputs: &mut [u32], targets: &mut [u32]) {
+        assert_eq!(inputs.len() / self.context, targets.len() / self.answers, "one row of targets for each of inputs");
+        let rows = inputs.chunks_exact_mut(self.context).zip(targets.chunks_exact_mut(self.answers));
         for (row, (inputs, targets)) in rows.enumerate() {
-            copy_window(self.tokens, self.start(step, row), inputs, targets);
+            copy_window(self.tokens, self.start(step, first + row), inputs, targets);
         }
     }
 }
 
-/// A part of a text cut into consecutive windows, read a batch at a time.
+/// A part of a text cut into windows whose answers follow each other, read a batch at a time.
 ///
-/// Window `k` starts at `k * context`; there are `(len - 1) / context` of them, and the tokens after the last are left out.
+/// Window `k` starts at `k * answers`; there are `(len - 1 - context) / answers + 1` of them, and the tokens after the last
+/// are left out.
 #[derive(Clone, Copy, Debug)]
 pub struct Evaluation<'a> {
     tokens: &'a [u32],
     context: usize,
+    answers: usize,
     rows: usize,
 }
 
@@ -95,12 +105,18 @@ impl<'a> Evaluation<'a> {
     /// A context or row count of 0, or fewer than `context` + 1 tokens.
     pub fn new(tokens: &'a [u32], context: usize, rows: usize) -> Result<Evaluation<'a>> {
         check(tokens, context, rows)?;
-        Ok(Evaluation { tokens, context, rows })
+        Ok(Evaluation { tokens, context, answers: context, rows })
+    }
+
+    /// The same for a model that answers only the last `answers` tokens of a window, from 1 to the context.
+    #[must_use]
+    pub fn answers(self, answers: usize) -> Evaluation<'a> {
+        Evaluation { answers: answers.clamp(1, self.context), ..self }
     }
 
     /// The number of windows; the mean over them weighs each alike.
     pub fn windows(&self) -> usize {
-        whole_windows(self.tokens, self.context)
+        whole_windows(self.tokens, self.context, self.answers)
     }
 
     /// The number of batches, the last perhaps padded.
@@ -108,39 +124,39 @@ impl<'a> Evaluation<'a> {
         self.windows().div_ceil(self.rows)
     }
 
-    /// Fills the (rows, context) inputs and targets of a batch and gives the number of its rows that hold a window. Row
-    /// weights are 1 for these; the rows after them are padding, with the weight 0 and token 0 throughout.
+    /// Fills the (rows, context) inputs and (rows, answers) targets of a batch and gives the number of its rows that hold
+    /// a window. The rows after them are padding, token 0 throughout.
     ///
     /// # Panics
-    /// A buffer has the wrong length: `rows * context` for tokens, `rows` for weights.
-    pub fn fill(&self, batch: usize, inputs: &mut [u32], targets: &mut [u32], weights: &mut [f32]) -> usize {
+    /// A buffer has the wrong length.
+    pub fn fill(&self, batch: usize, inputs: &mut [u32], targets: &mut [u32]) -> usize {
         assert_eq!(inputs.len(), self.rows * self.context, "inputs: one window a row");
-        assert_eq!(targets.len(), self.rows * self.context, "targets: one window a row");
-        assert_eq!(weights.len(), self.rows, "weights: one a row");
+        assert_eq!(targets.len(), self.rows * self.answers, "targets: the answers of one window a row");
         let first = batch.saturating_mul(self.rows);
         let real = self.windows().saturating_sub(first).min(self.rows);
-        let rows = inputs.chunks_exact_mut(self.context).zip(targets.chunks_exact_mut(self.context));
+        let rows = inputs.chunks_exact_mut(self.context).zip(targets.chunks_exact_mut(self.answers));
         for (row, (inputs, targets)) in rows.enumerate() {
             if row < real {
-                copy_window(self.tokens, (first + row) * self.context, inputs, targets);
+                copy_window(self.tokens, (first + row) * self.answers, inputs, targets);
             } else {
                 inputs.fill(0);
                 targets.fill(0);
             }
-            weights[row] = if row < real { 1.0 } else { 0.0 };
         }
         real
     }
 }
 
 /// Windows that fit one after the other, each with the target of its last token.
-fn whole_windows(tokens: &[u32], context: usize) -> usize {
-    (tokens.len() - 1) / context
+fn whole_windows(tokens: &[u32], context: usize, answers: usize) -> usize {
+    (tokens.len() - 1 - context) / answers + 1
 }
 
+/// The inputs from `start` on, and the tokens that follow the last of them: as many targets as there is room for.
 fn copy_window(tokens: &[u32], start: usize, inputs: &mut [u32], targets: &mut [u32]) {
-    inputs.copy_from_slice(&tokens[start..start + inputs.len()]);
-    targets.copy_from_slice(&tokens[start + 1..start + 1 + targets.len()]);
+    let end = start + inputs.len();
+    inputs.copy_from_slice(&tokens[start..end]);
+    targets.copy_from_slice(&tokens[end + 1 - targets.len()..=end]);
 }
 
 fn check(tokens: &[u32], context: usize, rows: usize) -> Result<()> {

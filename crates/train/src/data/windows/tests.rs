@@ -9,7 +9,7 @@ fn counting(n: u32) -> Vec<u32> {
 fn batch_of(windows: &Windows, step: u64) -> (Vec<u32>, Vec<u32>) {
     let mut inputs = vec![u32::MAX; windows.rows() * windows.context()];
     let mut targets = inputs.clone();
-    windows.batch(step, &mut inputs, &mut targets);
+    windows.batch(step, 0, &mut inputs, &mut targets);
     (inputs, targets)
 }
 
@@ -84,25 +84,50 @@ fn evaluation_reads_every_whole_window_once() {
         let tokens = counting(n);
         let evaluation = Evaluation::new(&tokens, context, rows).unwrap();
         assert_eq!((evaluation.windows(), evaluation.batches()), (windows, batches));
-        let (mut read, mut weight) = (Vec::new(), 0.0);
+        let mut read = Vec::new();
         for batch in 0..batches {
             let mut inputs = vec![u32::MAX; rows * context];
-            let (mut targets, mut weights) = (inputs.clone(), vec![f32::NAN; rows]);
-            let real = evaluation.fill(batch, &mut inputs, &mut targets, &mut weights);
-            assert!(weights[..real].iter().all(|w| *w == 1.0) && weights[real..].iter().all(|w| *w == 0.0));
+            let mut targets = inputs.clone();
+            let real = evaluation.fill(batch, &mut inputs, &mut targets);
             assert!(inputs[real * context..].iter().chain(&targets[real * context..]).all(|token| *token == 0));
             assert!(inputs[..real * context].iter().zip(&targets).all(|(x, y)| x + 1 == *y));
             read.extend_from_slice(&inputs[..real * context]);
-            weight += weights.iter().sum::<f32>();
         }
         assert_eq!(read, counting((windows * context) as u32));
-        assert_eq!(weight, windows as f32);
     }
     let tokens = counting(12);
-    let mut buffer = ([9; 6], [9; 6], [9.0; 2]);
+    let mut buffer = ([9; 6], [9; 6]);
     let evaluation = Evaluation::new(&tokens, 3, 2).unwrap();
-    assert_eq!(evaluation.fill(2, &mut buffer.0, &mut buffer.1, &mut buffer.2), 0, "past the end is padding");
-    assert_eq!(buffer, ([0; 6], [0; 6], [0.0; 2]));
+    assert_eq!(evaluation.fill(2, &mut buffer.0, &mut buffer.1), 0, "past the end is padding");
+    assert_eq!(buffer, ([0; 6], [0; 6]));
+}
+
+#[test]
+fn a_model_with_one_answer_is_asked_for_every_token() {
+    let tokens = counting(7);
+    let evaluation = Evaluation::new(&tokens, 3, 2).unwrap().answers(1);
+    // Windows start at 0, 1, 2 and 3; the tokens 0 to 2 have too little before them.
+    assert_eq!((evaluation.windows(), evaluation.batches()), (4, 2));
+    let (mut inputs, mut targets) = ([9; 6], [9; 2]);
+    assert_eq!(evaluation.fill(1, &mut inputs, &mut targets), 2);
+    assert_eq!((inputs, targets), ([2, 3, 4, 3, 4, 5], [5, 6]));
+    let windows = Windows::new(&tokens, Order::Sequential, 0, 3, 3).unwrap().answers(1);
+    let (mut inputs, mut targets) = ([9; 9], [9; 3]);
+    windows.batch(1, 0, &mut inputs, &mut targets);
+    assert_eq!((inputs, targets), ([3, 4, 5, 0, 1, 2, 1, 2, 3], [6, 3, 4]), "after the last window comes the first");
+}
+
+#[test]
+fn a_shard_is_a_part_of_the_batch() {
+    let tokens = counting(50);
+    for (order, answers) in [(Order::Shuffle, 4), (Order::Sequential, 4), (Order::Shuffle, 1)] {
+        let windows = Windows::new(&tokens, order, 5, 4, 6).unwrap().answers(answers);
+        let (mut inputs, mut targets) = (vec![99; 24], vec![99; 6 * answers]);
+        windows.batch(3, 0, &mut inputs, &mut targets);
+        let (mut part, mut part_targets) = (vec![99; 8], vec![99; 2 * answers]);
+        windows.batch(3, 4, &mut part, &mut part_targets);
+        assert_eq!((&part[..], &part_targets[..]), (&inputs[16..], &targets[4 * answers..]));
+    }
 }
 
 #[test]
