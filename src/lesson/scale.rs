@@ -4,7 +4,7 @@ use geartrain_engine::{DType, Graph, State};
 use geartrain_nn::optim::{self, AdamW};
 use geartrain_nn::{Activation, Dropout, Gpt2, Mlp};
 use geartrain_train::config::Config;
-use geartrain_train::data::Corpus;
+use geartrain_train::data;
 use geartrain_train::trainer::Trainer;
 
 use super::compute::compile;
@@ -100,9 +100,9 @@ fn names() -> Result<Model, LessonError> {
     let config = Config::build(None, &[("train.threads".to_string(), "1".to_string())])?;
     let steps = config.train.steps as f64;
     let name = format!("names, GPT-2 of {} × {}", config.model.layers, config.model.width);
-    let corpus = Corpus::load(&config, None)?;
-    let trainer = Trainer::new(config, corpus)?;
-    let tokens = trainer.tokens_a_step() as f64;
+    let names = data::load(&config)?;
+    let trainer = Trainer::new(config, names)?;
+    let tokens = trainer.reads().0 as f64;
     Ok(Model {
         name,
         parameters: trainer.parameters() as u64,
