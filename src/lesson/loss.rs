@@ -147,9 +147,10 @@ fn squares(page: &mut Page) -> Result<(), LessonError> {
     page.heading("Beside the mean squared error");
     page.paragraph(
         "What moves the weights is the gradient that reaches the logit of the right word. Here for two words, of which \
-         the right one has probability p. Softmax is flat where it is sure of itself, and that factor weakens both \
-         other losses just where help is needed most: at p = 0.001 they hardly pull at all. In cross-entropy the \
-         factor and the slope -1/p cancel, and p - 1 is left. (A negative pull raises the logit.)",
+         the right one has probability p. Softmax adds its own slope, p · (1 - p), which is flat where the model is \
+         sure of itself, and so weakens both other losses just where help is needed most: at p = 0.001 they hardly pull \
+         at all. In cross-entropy its p cancels against the 1/p of the logarithm, and p - 1 is left. (A negative pull \
+         raises the logit.)",
     );
     let columns = [
         column("p", Format::Plain),
