@@ -13,7 +13,8 @@ use geartrain_engine::compile::{PASSES, Pass};
 use geartrain_engine::ir::graph::{Inner, Node, Source};
 use geartrain_engine::ir::op::{Attrs, Rearrange};
 use geartrain_engine::ir::origin::Role;
-use geartrain_engine::ops::layout::{Broadcast, Copy as Identity, Pad, Slice as Range};
+use geartrain_engine::ops::layout::{Broadcast, Copy as Identity, Slice as Range};
+use geartrain_engine::ops::pad::Pad;
 use geartrain_engine::ops::{arith, loss, matmul, unary};
 use geartrain_engine::{
     Array, Case, Cotangent, CustomFn, DType, Domain, Explain, Expr, Graph, Init, Kernel, Kind, NodeId, Op, Options,

@@ -115,6 +115,7 @@ impl<'g> Orders<'_, 'g> {
             match self.rig.cotangents[i] {
                 _ if !x.dtype().is_float() => {}
                 Cotangent::Stops(_) => self.stops(name, i),
+                Cotangent::Held => self.held(i),
                 Cotangent::Zero => self.zero(&value, i)?,
                 Cotangent::Flows(c) => {
                     let Some(c) = c else { continue };
@@ -199,6 +200,13 @@ impl<'g> Orders<'_, 'g> {
                 self.push(Check::Stops, format!("grad stops at input {i}, but does not name the operation: {e}"));
             }
             Err(_) => {}
+        }
+    }
+
+    /// Declared Held: no gradient reaches the input, so asking for it alone must fail.
+    fn held(&mut self, i: usize) {
+        if self.rig.graph.grad((self.rig.y * 1.0).sum_all(), &[self.rig.x[i]]).is_ok() {
+            self.push(Check::Stops, format!("input {i} is declared Held, but grad gives a gradient"));
         }
     }
 

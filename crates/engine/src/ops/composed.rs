@@ -18,6 +18,21 @@ impl<'g> Var<'g> {
         self * self.sigmoid()
     }
 
+    /// x where it is above 0, else slope · x (Maas, Hannun and Ng, 2013). At 0 the derivative is `slope`.
+    #[track_caller]
+    pub fn leaky_relu(self, slope: f64) -> Var<'g> {
+        self.greater(self.number(0.0)).select(self, slope * self)
+    }
+
+    /// x where it is above 0, else alpha · (e^x - 1) (Clevert, Unterthiner and Hochreiter, 2016). At 0 the derivative is
+    /// `alpha`.
+    #[track_caller]
+    pub fn elu(self, alpha: f64) -> Var<'g> {
+        // The exponential is kept from elements above 0: where it overflows, its cotangent would be 0 · inf.
+        let (zero, above) = (self.number(0.0), self.greater(self.number(0.0)));
+        above.select(self, alpha * (above.select(zero, self).exp() - 1.0))
+    }
+
     /// The Gaussian error linear unit in its exact form: x / 2 · (1 + erf(x / √2)).
     #[track_caller]
     pub fn gelu(self) -> Var<'g> {
@@ -63,6 +78,8 @@ mod tests {
         let x = g.parameter("x", DType::F32, [4, 3], Init::ZEROS);
         assert_eq!(text(x.square()), "x * x");
         assert_eq!(text(x.silu()), "x * sigmoid(x)");
+        assert_eq!(text(x.leaky_relu(0.25)), "where((x > 0), x, 0.25 * x)");
+        assert_eq!(text(x.elu(0.5)), "where((x > 0), x, 0.5 * (exp(where((x > 0), 0, x)) - 1))");
         assert_eq!(text(x.mean(1)), "x.sum(axis=1, keepdims=True) / 3");
         assert_eq!(text(x.gelu()), "0.5 * x * (1 + erf(x / 1.4142135381698608))");
         let u = "0.7978845834732056 * (x + 0.044714998453855515 * x * x * x)";
