@@ -69,8 +69,9 @@ impl<'g> Var<'g> {
 
 #[cfg(test)]
 mod tests {
+    use crate::check::{Feed, evaluate};
     use crate::ops::tests::{error, text};
-    use crate::{DType, Graph, Init};
+    use crate::{Array, DType, Graph, Init};
 
     #[test]
     fn they_print_as_they_are_written() {
@@ -84,6 +85,19 @@ mod tests {
         assert_eq!(text(x.gelu()), "0.5 * x * (1 + erf(x / 1.4142135381698608))");
         let u = "0.7978845834732056 * (x + 0.044714998453855515 * x * x * x)";
         assert_eq!(text(x.gelu_tanh()), format!("0.5 * x * (1 + tanh({u}))"));
+    }
+
+    #[test]
+    fn derivatives_at_the_kink_and_far_out() {
+        let g = Graph::new();
+        let x = g.input("x", DType::F64, [4]);
+        let grads = [x.leaky_relu(0.25), x.elu(0.5), x.softplus()].map(|y| g.grad(y.sum_all(), &[x]).unwrap()[0]);
+        let mut feed = Feed::new();
+        feed.set("x", Array { shape: [4].into(), values: vec![-1000.0, 0.0, 2.0, 1000.0] });
+        let found = evaluate(&g, &grads, &feed).unwrap();
+        assert_eq!(found[0].values, [0.25, 0.25, 1.0, 1.0]);
+        assert_eq!(found[1].values, [0.0, 0.5, 1.0, 1.0]);
+        assert_eq!(found[2].values, [0.0, 0.5, 1.0 / (1.0 + libm::exp(-2.0)), 1.0]);
     }
 
     #[test]

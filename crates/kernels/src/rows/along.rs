@@ -342,9 +342,9 @@ mod tests {
         let ones = |dims: &[usize]| Data::new(dims, &[1.0f32; 6], Layout::RowMajor);
         let fault = Err(Fault { row: 1, value: 2, limit: 2 });
         let found = run::<f32>(&[3, 2], &[ones(&[3, 2]), index.clone()], &take_along);
-        assert_eq!(found, (vec![1.0, 1.0, 0.0, 1.0, 0.0, 1.0], fault.clone()));
+        assert_eq!(found, (vec![1.0, 1.0, 0.0, 1.0, 0.0, 1.0], fault));
         let found = run::<f32>(&[3, 2], &[index, ones(&[3, 2])], &add_along);
-        assert_eq!(found, (vec![1.0, 1.0, 1.0, 0.0, 0.0, 1.0], fault.clone()));
+        assert_eq!(found, (vec![1.0, 1.0, 1.0, 0.0, 0.0, 1.0], fault));
         let found = run::<f32>(&[3, 2], &[Data::new(&[3], &[1u32, 2, 0], Layout::RowMajor)], &one_hot);
         assert_eq!(found, (vec![0.0, 1.0, 0.0, 0.0, 1.0, 0.0], fault));
     }
