@@ -117,9 +117,9 @@ fn only_whole_characters_are_printed() {
     let dir = folder();
     write(dir.path(), "t", "🦀".repeat(300));
     // 256 bytes and one merge: a crab is three tokens, and the model learns nothing but crabs.
-    let args =
-        TINY.replace("--steps 3", "--steps 200 --lr 0.01 --set schedule.warmup=0").replace("--batch 2", "--batch 8");
-    let args = format!("train t --out t.run {args} --set data.tokenizer=bpe --set data.vocab=257");
+    let args = "--json --steps 300 --lr 0.02 --set schedule.warmup=0 --model rnn --set model.width=16 \
+        --set model.hidden=16 --context 4 --batch 8 --set data.tokenizer=bpe --set data.vocab=257";
+    let args = format!("train t --out t.run {args}");
     run(dir.path(), &args).good();
     for tokens in 1..9 {
         let args = format!("generate t.run --prompt 🦀 --temperature 0 --tokens {tokens}");
