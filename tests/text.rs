@@ -1,4 +1,6 @@
 //! Texts of every sort, from the command line: what is trained on, what is refused, and with which tokens.
+//!
+//! The memory that 100 MB take is measured by `cargo test --release --test text -- --ignored --nocapture`.
 
 mod common;
 
@@ -231,4 +233,58 @@ fn large_texts_are_kept_in_the_cache() {
     assert!(train("c", "") == first);
     assert!(train("d", "t/cache") == first);
     assert_eq!(kept(), files);
+}
+
+/// 100 MB of lines of some of 200,000 words, rare ones rarely.
+#[cfg(target_os = "linux")]
+fn write_large(path: &Path) {
+    use std::io::Write;
+    const SYLLABLES: [&str; 16] =
+        ["ka", "ro", "mi", "te", "lun", "sar", "no", "vel", "qui", "ber", "é", "ß", "gli", "po", "zu", "s'"];
+    let mut file = std::io::BufWriter::new(std::fs::File::create(path).unwrap());
+    let (mut x, mut written) = (1u64, 0);
+    while written < 100_000_000 {
+        x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let draw = (x >> 33) as f64 / f64::from(1u32 << 31);
+        let mut word = (200_000.0 * draw.powi(3)) as usize;
+        let mut text = String::new();
+        while word > 0 || text.is_empty() {
+            text += SYLLABLES[word % 16];
+            word /= 16;
+        }
+        text.push(if x >> 60 == 0 { '\n' } else { ' ' });
+        written += text.len();
+        file.write_all(text.as_bytes()).unwrap();
+    }
+    file.flush().unwrap();
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+#[ignore = "writes 400 MB and takes some seconds"]
+fn a_hundred_megabytes_take_less_than_500_of_memory() {
+    let dir = folder();
+    write_large(&dir.path().join("t"));
+    for tokenizer in ["char", "byte", "bpe --set data.vocab=8192"] {
+        for start in ["first", "second"] {
+            let name = tokenizer.split(' ').next().unwrap();
+            let args =
+                format!("train t --out {name}-{start} {TINY} --set data.validation=0 --set data.tokenizer={tokenizer}");
+            let began = std::time::Instant::now();
+            let mut command = command(dir.path(), &args);
+            command.env("GEARTRAIN_CACHE", "cache").stdout(std::process::Stdio::null());
+            let mut child = command.spawn().unwrap();
+            // The most memory that it had so far, in kB, as the system tells while it runs.
+            let (status, mut most) = (format!("/proc/{}/status", child.id()), 0);
+            while child.try_wait().unwrap().is_none() {
+                let told = std::fs::read_to_string(&status).unwrap_or_default();
+                let line = told.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+                most = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(most);
+                std::thread::sleep(std::time::Duration::from_millis(2));
+            }
+            assert!(child.wait().unwrap().success());
+            println!("{name}, {start} start: {} MB, {:.1} s", most / 1000, began.elapsed().as_secs_f64());
+            assert!((1000..500_000).contains(&most), "{name}: {most} kB");
+        }
+    }
 }

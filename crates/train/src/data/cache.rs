@@ -90,6 +90,7 @@ impl TokenFile {
         if std::fs::create_dir_all(folder).is_err() {
             return Ok(false);
         }
+        self.remove_leftovers(folder);
         // What the text has wrong is told; what the disk has wrong only means that nothing is kept.
         let mut wrong = None;
         let written = atomic::replace(&self.path, |sink| {
@@ -118,6 +119,18 @@ impl TokenFile {
         match wrong {
             Some(error) => Err(error),
             None => Ok(written.is_ok()),
+        }
+    }
+
+    /// Removes what writers of this file that were killed have left: it may be large. Another one that is still at work then
+    /// keeps its tokens in memory.
+    fn remove_leftovers(&self, folder: &Path) {
+        let start = format!(".{}.", self.path.file_name().unwrap_or_default().display());
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            if name.to_string_lossy().starts_with(&start) && name.to_string_lossy().ends_with(".tmp") {
+                let _ = std::fs::remove_file(entry.path());
+            }
         }
     }
 

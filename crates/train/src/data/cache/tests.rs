@@ -97,3 +97,21 @@ fn a_folder_that_cannot_be_written_is_no_failure_and_a_wrong_text_is() {
     assert!(!file.path.exists());
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
 }
+
+#[test]
+fn what_killed_writers_left_goes_and_other_files_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = TokenFile::new(folder.path(), "a", "b", 2);
+    let name = file.path.file_name().unwrap().to_str().unwrap().to_string();
+    let leftover = format!(".{name}.7-0.tmp");
+    for other in [leftover.as_str(), ".mine.tmp", ".x.tokens.7-0.tmp"] {
+        std::fs::write(folder.path().join(other), "").unwrap();
+    }
+    assert!(file.write(fill(&[1])).unwrap());
+    let entries = std::fs::read_dir(folder.path()).unwrap();
+    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    let mut expected = [".mine.tmp", ".x.tokens.7-0.tmp", &name].map(String::from);
+    expected.sort();
+    assert_eq!(names, expected);
+}
