@@ -1,5 +1,7 @@
 //! `tokenizer.json`: tokenizers in the format of Hugging Face's library `tokenizers`.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value, json};
 
 use super::bpe::{Bpe, Broken};
@@ -126,10 +128,11 @@ fn read_bpe(value: &Value, vocab: &Map<String, Value>) -> Result<Tokenizer> {
     refuse_other_bpe(value)?;
     let added = read_added(&value["added_tokens"])?;
     let more = added.iter().filter(|token| !vocab.contains_key(&token.text)).count();
+    let by_letter = (0..=255).map(|byte| (byte_letter(byte), byte)).collect();
     let mut tokens: Vec<Option<Box<[u8]>>> = vec![None; vocab.len() + more];
     for (token, id) in vocab {
         let added = added.iter().find(|added| added.text == *token);
-        let bytes = added.map_or_else(|| bytes_of(token), |added| Some(added.text.as_bytes().into()));
+        let bytes = added.map_or_else(|| bytes_of(token, &by_letter), |added| Some(added.text.as_bytes().into()));
         let bytes = bytes.ok_or_else(|| unfit(&format!("the token `{}` is not bytes", token.escape_debug())))?;
         match slot(&mut tokens, id) {
             Some(slot @ None) if added.is_none_or(|added| id.as_u64() == Some(added.id.into())) => *slot = Some(bytes),
@@ -238,6 +241,6 @@ fn letters(bytes: &[u8]) -> String {
 }
 
 /// The bytes that letters stand for; `None` where one stands for none.
-fn bytes_of(letters: &str) -> Option<Box<[u8]>> {
-    letters.chars().map(|letter| (0..=255).find(|byte| byte_letter(*byte) == letter)).collect()
+fn bytes_of(letters: &str, by_letter: &HashMap<char, u8>) -> Option<Box<[u8]>> {
+    letters.chars().map(|letter| by_letter.get(&letter).copied()).collect()
 }
