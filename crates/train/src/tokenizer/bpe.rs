@@ -66,55 +66,66 @@ impl Bpe {
 
     /// Appends the tokens of one word.
     pub fn word(&self, word: &[u8], work: &mut Work, out: &mut Vec<u32>) {
-        let Work { symbols, queue } = work;
-        symbols.clear();
-        queue.clear();
-        let ends = |i: usize| (i.checked_sub(1), Some(i + 1).filter(|next| *next < word.len()));
-        symbols.extend(word.iter().enumerate().map(|(i, byte)| {
-            let (before, next) = ends(i);
-            Symbol { id: Some(self.bytes[usize::from(*byte)]), before, next }
-        }));
-        (0..word.len()).for_each(|i| self.consider(symbols, i, queue));
-        while let Some(Reverse((rank, at, next))) = queue.pop() {
-            let (Some(a), Some(b)) = (symbols[at].id, symbols[next].id) else { continue };
-            // What stands there may have been joined to something else since.
-            let Some((now, id)) = self.ranks.get(&(a, b)) else { continue };
-            if *now != rank || symbols[at].next != Some(next) {
-                continue;
-            }
-            symbols[at].id = Some(*id);
-            symbols[next].id = None;
-            let after = symbols[next].next;
-            symbols[at].next = after;
-            if let Some(after) = after {
-                symbols[after].before = Some(at);
-            }
-            if let Some(before) = symbols[at].before {
-                self.consider(symbols, before, queue);
-            }
-            self.consider(symbols, at, queue);
-        }
-        out.extend(symbols.iter().filter_map(|symbol| symbol.id));
+        // Places are numbered with 32 bits; a word longer than that is taken in pieces.
+        word.chunks(LONGEST).for_each(|piece| self.piece(piece, work, out));
     }
 
-    /// Puts the merge of a symbol and its neighbour in the queue, if there is one.
-    fn consider(&self, symbols: &[Symbol], at: usize, queue: &mut Queue) {
-        let Some(next) = symbols[at].next else { return };
-        let (Some(a), Some(b)) = (symbols[at].id, symbols[next].id) else { return };
-        if let Some((rank, _)) = self.ranks.get(&(a, b)) {
+    fn piece(&self, piece: &[u8], work: &mut Work, out: &mut Vec<u32>) {
+        let Work { symbols, queue } = work;
+        symbols.clear();
+        let last = piece.len() as u32 - 1;
+        symbols.extend(piece.iter().zip(0..).map(|(byte, at)| Symbol {
+            id: self.bytes[usize::from(*byte)],
+            before: if at == 0 { NONE } else { at - 1 },
+            next: if at == last { NONE } else { at + 1 },
+        }));
+        (0..last).for_each(|at| self.consider(symbols, at, queue));
+        while let Some(Reverse((rank, at, next))) = queue.pop() {
+            let (i, right) = (at as usize, next as usize);
+            // What stands there may have been joined to something else since.
+            let Some((now, id)) = self.ranks.get(&(symbols[i].id, symbols[right].id)) else { continue };
+            if *now != rank || symbols[i].next != next {
+                continue;
+            }
+            symbols[i].id = *id;
+            symbols[right].id = NONE;
+            let (before, after) = (symbols[i].before, symbols[right].next);
+            symbols[i].next = after;
+            if after != NONE {
+                symbols[after as usize].before = at;
+                self.consider(symbols, at, queue);
+            }
+            if before != NONE {
+                self.consider(symbols, before, queue);
+            }
+        }
+        out.extend(symbols.iter().map(|symbol| symbol.id).filter(|id| *id != NONE));
+    }
+
+    /// Puts the merge of a symbol and the one after it in the queue, if there is such a merge.
+    fn consider(&self, symbols: &[Symbol], at: u32, queue: &mut Queue) {
+        let Symbol { id, next, .. } = symbols[at as usize];
+        if let Some((rank, _)) = self.ranks.get(&(id, symbols[next as usize].id)) {
             queue.push(Reverse((*rank, at, next)));
         }
     }
 }
 
-/// The earliest merge first, then the leftmost place: rank, place of the left symbol, place of the right one.
-type Queue = BinaryHeap<Reverse<(u32, usize, usize)>>;
+/// No symbol, or no token.
+const NONE: u32 = u32::MAX;
 
-/// A part of a word in work; its id is gone when it became part of the one before it.
+/// Bytes of the longest word that is encoded as one.
+const LONGEST: usize = 1 << 31;
+
+/// The earliest merge first, then the leftmost place: rank, place of the left symbol, place of the right one.
+type Queue = BinaryHeap<Reverse<(u32, u32, u32)>>;
+
+/// A part of a word in work.
 struct Symbol {
-    id: Option<u32>,
-    before: Option<usize>,
-    next: Option<usize>,
+    /// Its token, or `NONE` when it became part of the symbol before it.
+    id: u32,
+    before: u32,
+    next: u32,
 }
 
 /// Memory that encoding uses again and again.
