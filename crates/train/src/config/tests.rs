@@ -36,6 +36,7 @@ fn the_defaults_of_a_text_are_the_recipe() {
         config.resolved(),
         r#"[data]
 tokenizer = "char"
+vocab = 0
 validation = 0.1
 order = "shuffle"
 
@@ -119,7 +120,9 @@ fn every_key_can_be_set_to_another_value_and_read_back() {
             KeyType::Number(_) => "0.25".to_string(),
             KeyType::Pair(_) => "[0.5, 0.75]".to_string(),
             KeyType::Flag => (key.default == "false").to_string(),
-            KeyType::Choice(words) => format!("\"{}\"", words.iter().find(|w| **w != key.default).unwrap_or(&words[0])),
+            KeyType::Choice(words) | KeyType::ChoiceOrFile(words) => {
+                format!("\"{}\"", words.iter().find(|w| **w != key.default).unwrap_or(&words[0]))
+            }
             KeyType::Path => "\"a b/\\\"c\\\".txt\"".to_string(),
         };
         let plain = other.trim_matches('"').replace("\\\"", "\"");
@@ -225,14 +228,46 @@ fn planned_keys_and_values_are_not_available_yet() {
     for (name, hint) in keys::PLANNED_KEYS {
         assert_eq!(refused(name, "1"), (format!("{name} is not available yet"), hint.to_string()));
     }
-    let want = ("data.tokenizer = `bpe` is not available yet".to_string(), "use char or byte for now".to_string());
-    assert_eq!(refused("data.tokenizer", "bpe"), want);
-    let want = "data.tokenizer = a tokenizer from a file is not available yet";
-    assert_eq!(refused("data.tokenizer", "my/tokenizer.json").0, want);
     for kind in ["mlp", "lstm", "llama"] {
         let hint = "use gpt2, ngram, rnn or gru for now".to_string();
         let want = (format!("model.kind = `{kind}` is not available yet"), hint);
         assert_eq!(refused("model.kind", kind), want);
+    }
+}
+
+#[test]
+fn a_tokenizer_is_a_word_or_a_file() {
+    let mut config = text_defaults();
+    for kind in TokenizerKind::ALL {
+        config.set("data.tokenizer", kind.name()).unwrap();
+        assert_eq!(config.data.tokenizer, TokenizerSource::Made(*kind));
+    }
+    for path in ["my.json", "other/file", "bpe/tokenizer.json"] {
+        config.merge_toml(&format!("data.tokenizer = {path:?}"), "c.toml").unwrap();
+        assert_eq!(config.data.tokenizer, TokenizerSource::File(path.to_string()));
+        let mut again = text_defaults();
+        again.merge_toml(&config.resolved(), "c.toml").unwrap();
+        assert_eq!(again, config);
+        assert!(config.for_checkpoint().contains("\ntokenizer = \"tokenizer.json\"\n"), "no path in a checkpoint");
+    }
+    let wanted = "data.tokenizer wants char, byte, bpe or the path of a tokenizer.json, got `bpee`";
+    assert_eq!(refused("data.tokenizer", "bpee"), (wanted.to_string(), "did you mean bpe?".to_string()));
+}
+
+#[test]
+fn a_vocabulary_is_for_bpe_and_has_all_bytes() {
+    let build = |sets: &[(&str, &str)]| Config::build(None, &owned(sets));
+    let bpe = ("data.tokenizer", "bpe");
+    for vocab in ["0", "256", "50257"] {
+        assert_eq!(build(&[bpe, ("data.vocab", vocab)]).unwrap().get("data.vocab").as_deref(), Some(vocab));
+    }
+    for vocab in ["1", "255"] {
+        let error = build(&[bpe, ("data.vocab", vocab)]).unwrap_err();
+        assert_eq!(error.what, format!("data.vocab must be at least 256, a token a byte, got {vocab}"));
+    }
+    for other in ["char", "byte", "my.json"] {
+        let error = build(&[("data.tokenizer", other), ("data.vocab", "300")]).unwrap_err();
+        assert_eq!(error.what, "data.vocab is for data.tokenizer=bpe: other tokenizers have the size they have");
     }
 }
 
@@ -298,8 +333,8 @@ fn files_say_file_and_line() {
         ("train.batch = -1", "train.batch must be at least 1, got -1"),
         ("model.tied = 1", "model.tied wants true or false, got `1`"),
         ("data.path = 3", "data.path wants the path of a file or folder, in quotes, got `3`"),
-        ("data.tokenizer = true", "data.tokenizer wants char or byte, got `true`"),
-        ("data.tokenizer = \"bpe\"", "data.tokenizer = `bpe` is not available yet"),
+        ("data.tokenizer = true", "data.tokenizer wants char, byte, bpe or the path of a tokenizer.json, got `true`"),
+        ("data.tokenizer = \"bpr\"", "data.tokenizer wants char, byte, bpe or the path of a tokenizer.json, got `bpr`"),
         ("optimizer.betas = [0.9, \"x\"]", "optimizer.betas wants two numbers, got `[0.9, \"x\"]`"),
         ("optimizer.lr = nan", "optimizer.lr must be above 0, got NaN"),
         ("train.patience = 3", "train.patience is not available yet"),
