@@ -78,6 +78,9 @@ impl Op for Faulty {
     fn print(&self, x: &[Expr], types: &[Type]) -> Expr {
         self.op.print(x, types)
     }
+    fn tangent(&self, x: &[Array], dx: &[Array]) -> Option<Vec<f64>> {
+        self.op.tangent(x, dx)
+    }
 }
 
 fn faulty(case: Case, fault: Fault) -> Case {

@@ -4,6 +4,7 @@
 //! - [`mod@gradcheck`]: gradients of any graph against central differences.
 //! - [`operation`]: all checks of one operation, over its cases: kernel ([`agree`]), derivatives ([`derivative`]) and
 //!   definition ([`definition`]).
+//! - [`tangent`]: derivatives found forwards, without the vjp rules: dual numbers and linearity.
 //! - [`step`]: what a whole program gives and writes, against the interpreter.
 //!
 //! Random numbers come from the counter generator: a check is repeated by its seed.
@@ -18,6 +19,7 @@ pub mod interpret;
 pub mod operation;
 pub mod sample;
 pub mod step;
+pub mod tangent;
 
 use std::fmt;
 
@@ -40,6 +42,8 @@ pub enum Check {
     First,
     /// Derivatives of derivatives against differences.
     Second,
+    /// First and second derivatives against those found forwards.
+    Forward,
     /// Where no cotangent flows, the value does not move.
     Zero,
     /// Where a derivative does not exist, asking for it fails and names the operation.
@@ -64,6 +68,7 @@ impl Check {
             Check::Bits => "bits",
             Check::First => "first derivative",
             Check::Second => "second derivative",
+            Check::Forward => "forward derivative",
             Check::Zero => "zero",
             Check::Stops => "stops",
             Check::Compiled => "compiled gradient",

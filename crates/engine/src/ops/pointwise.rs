@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use geartrain_kernels::math::Dual;
 use geartrain_kernels::{Map, Params, TileFn};
 
 use crate::ir::error::Rule;
@@ -103,6 +104,9 @@ macro_rules! pointwise {
                 $crate::ops::pointwise::Pointwise::<$n>::print(self, x)
             }
             fn neutral(&self) -> &'static [(usize, f64)] { $crate::ops::pointwise::Pointwise::<$n>::neutral(self) }
+            fn tangent(&self, x: &[$crate::ir::op::Array], dx: &[$crate::ir::op::Array]) -> Option<Vec<f64>> {
+                Some($crate::ops::pointwise::tangent::<$n, _>(self, x, dx))
+            }
         }
     )* };
 }
@@ -138,6 +142,17 @@ pub fn kernel<const N: usize, P: Pointwise<N>>(op: &P, x: &[Type]) -> Kernel {
 #[doc(hidden)]
 pub fn reference<const N: usize, P: Pointwise<N>>(op: &P, x: &[Array], y: Shape) -> Vec<f64> {
     (0..y.count()).map(|i| op.reference(gather(x, i))).collect()
+}
+
+/// By dual numbers, from the function that the kernel computes.
+#[doc(hidden)]
+pub fn tangent<const N: usize, P: Pointwise<N>>(op: &P, x: &[Array], dx: &[Array]) -> Vec<f64> {
+    let params = op.params();
+    let at = |i: usize| {
+        let (x, dx) = (gather::<N>(x, i), gather::<N>(dx, i));
+        P::map(&params, std::array::from_fn(|k| Dual::new(x[k], dx[k]))).slope
+    };
+    (0..x[0].values.len()).map(at).collect()
 }
 
 #[doc(hidden)]

@@ -4,9 +4,12 @@
 //! `#[target_feature]` function. f64 functions are the crate `libm`'s, whose version is pinned. Fused multiply-add is
 //! always written out ([`Real::mul_add`]); where the CPU has none it is a software call that rounds alike.
 
+mod dual;
 mod single;
 #[cfg(test)]
 mod tests;
+
+pub use dual::Dual;
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) use single::exp_apart;
