@@ -6,6 +6,7 @@
 //!   definition ([`definition`]).
 //! - [`tangent`]: derivatives found forwards, without the vjp rules: dual numbers and linearity.
 //! - [`step`]: what a whole program gives and writes, against the interpreter.
+//! - [`graphs`]: random graphs through every pass, program and instruction set.
 //!
 //! Random numbers come from the counter generator: a check is repeated by its seed.
 
@@ -15,6 +16,7 @@ pub mod definition;
 pub mod derivative;
 pub mod difference;
 pub mod gradcheck;
+pub mod graphs;
 pub mod interpret;
 pub mod operation;
 pub mod sample;
@@ -24,6 +26,7 @@ pub mod tangent;
 use std::fmt;
 
 pub use gradcheck::{Report, gradcheck};
+pub use graphs::{GraphFailure, GraphReport, GraphTotals, check_graph, check_graphs};
 pub use interpret::{Feed, evaluate};
 pub use operation::{OpReport, check_all, check_op, table};
 
