@@ -53,15 +53,25 @@ fn graphs(count: u64, args: &GradcheckArgs) -> Outcome {
     told?;
     let failed = totals.failures.len();
     if args.json {
-        line(&json!({ "graphs": totals.graphs, "nodes": totals.nodes, "learning": totals.learning,
+        line(
+            &json!({ "graphs": totals.graphs, "nodes": totals.nodes, "learning": totals.learning,
             "operations": totals.ops.len(), "worst": totals.worst, "worst_share": totals.share,
-            "worst_forward": totals.forward, "redrawn": totals.redrawn, "failed": failed }).to_string())?;
+            "worst_forward": totals.forward, "redrawn": totals.redrawn, "failed": failed })
+            .to_string(),
+        )?;
     } else {
         line(&format!(
             "{} graphs with {} nodes and {} different operations; {} learn, {} of these were refereed forwards\n\
              largest difference {:.1e}, largest share of a bound in f32 {:.2}, forwards {:.1e}; {} drawn again",
-            totals.graphs, totals.nodes, totals.ops.len(), totals.learning, totals.refereed,
-            totals.worst, totals.share, totals.forward, totals.redrawn
+            totals.graphs,
+            totals.nodes,
+            totals.ops.len(),
+            totals.learning,
+            totals.refereed,
+            totals.worst,
+            totals.share,
+            totals.forward,
+            totals.redrawn
         ))?;
     }
     match failed {
@@ -69,7 +79,11 @@ fn graphs(count: u64, args: &GradcheckArgs) -> Outcome {
         0 => line("\nall graphs hold"),
         _ => {
             let seeds: Vec<String> = totals.failures.iter().take(10).map(|f| f.seed.to_string()).collect();
-            let what = format!("{failed} of {} graphs fail, the first of them with the seeds {}", totals.graphs, seeds.join(", "));
+            let what = format!(
+                "{failed} of {} graphs fail, the first of them with the seeds {}",
+                totals.graphs,
+                seeds.join(", ")
+            );
             Err(Failure::Error(Error::failed(what).hint("one alone: geartrain gradcheck --graphs 1 --seed S")))
         }
     }
@@ -80,8 +94,11 @@ fn progress(totals: &check::GraphTotals, known: &mut usize, args: &GradcheckArgs
     for failure in &totals.failures[*known..] {
         *known += 1;
         match args.json {
-            true => line(&json!({ "seed": failure.seed, "failure": failure.failure.to_string(),
-                "smaller": failure.smaller.to_string(), "nodes": failure.nodes }).to_string())?,
+            true => line(
+                &json!({ "seed": failure.seed, "failure": failure.failure.to_string(),
+                "smaller": failure.smaller.to_string(), "nodes": failure.nodes })
+                .to_string(),
+            )?,
             false => line(&format!("{failure}again: geartrain gradcheck --graphs 1 --seed {}\n", failure.seed))?,
         }
     }

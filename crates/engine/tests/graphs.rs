@@ -9,7 +9,13 @@ use geartrain_engine::ops::OPS;
 fn random_graphs_hold() {
     let totals = check_graphs(0, 500, |_| {});
     let told: Vec<String> = totals.failures.iter().map(ToString::to_string).collect();
-    assert!(told.is_empty(), "{} of {} graphs fail:\n{}", told.len(), totals.graphs, told[..told.len().min(20)].join("\n"));
+    assert!(
+        told.is_empty(),
+        "{} of {} graphs fail:\n{}",
+        told.len(),
+        totals.graphs,
+        told[..told.len().min(20)].join("\n")
+    );
     println!(
         "{} nodes, {} learn, {} refereed forwards, worst {:.1e}, forwards {:.1e}, {} redrawn",
         totals.nodes, totals.learning, totals.refereed, totals.worst, totals.forward, totals.redrawn

@@ -51,7 +51,9 @@ impl Report {
 
     /// The largest error.
     pub fn worst(&self) -> f64 {
-        self.directions.iter().fold(0.0, |m, d| m.max(d.error).max(d.forward.unwrap_or(0.0)).max(d.compiled.unwrap_or(0.0)))
+        self.directions
+            .iter()
+            .fold(0.0, |m, d| m.max(d.error).max(d.forward.unwrap_or(0.0)).max(d.compiled.unwrap_or(0.0)))
     }
 }
 

@@ -34,12 +34,7 @@ pub enum TangentError {
 ///
 /// # Errors
 /// See [`TangentError`].
-pub fn tangents(
-    g: &Inner,
-    wanted: &[NodeId],
-    feed: &Feed,
-    moving: &Feed,
-) -> Result<Vec<(Array, Array)>, TangentError> {
+pub fn tangents(g: &Inner, wanted: &[NodeId], feed: &Feed, moving: &Feed) -> Result<Vec<(Array, Array)>, TangentError> {
     if wanted.contains(&NodeId::POISON) {
         return Err(InterpretError::Poison.into());
     }

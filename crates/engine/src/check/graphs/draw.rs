@@ -7,7 +7,8 @@
 use crate::check::graphs::Subject;
 use crate::check::interpret::{Feed, apply, evaluate_nodes, given};
 use crate::check::sample::{Draw, dtype_of};
-use crate::ir::graph::{Graph, NodeId, Source, Var};
+use crate::compile::simplify;
+use crate::ir::graph::{Graph, Inner, NodeId, Source, Var};
 use crate::ir::op::{Array, Case, Domain, Kind, Op};
 use crate::ir::types::{DType, Shape, Tensor, Type};
 use crate::ops::OPS;
@@ -27,17 +28,16 @@ pub(super) fn draw(seed: u64, attempt: u64, dtype: DType) -> Option<Subject> {
     let graph = Graph::new();
     let (feeds, ranges) = {
         let draw = Draw::new(seed, &format!("graph.{attempt}"));
-        let mut artist =
-            Artist {
-                graph: &graph,
-                draw,
-                dtype,
-                lengths: Vec::new(),
-                pool: Vec::new(),
-                feeds: Default::default(),
-                values: Vec::new(),
-                ranges: Vec::new(),
-            };
+        let mut artist = Artist {
+            graph: &graph,
+            draw,
+            dtype,
+            lengths: Vec::new(),
+            pool: Vec::new(),
+            feeds: Default::default(),
+            values: Vec::new(),
+            ranges: Vec::new(),
+        };
         let drawn = artist.draw();
         // A graph with errors is no bad luck: the checks report them.
         if drawn.is_none() && artist.graph.check().is_ok() {
@@ -52,44 +52,70 @@ pub(super) fn draw(seed: u64, attempt: u64, dtype: DType) -> Option<Subject> {
 /// A value that an operation wants between two numbers.
 type Range = (NodeId, f64, f64);
 
-/// Whether all results are finite and not large, and hardly move when the inputs move by a few units in the last place:
-/// no comparison is about to tip, and rounding is not amplified. Operations must get what they want in the second step,
-/// too, when the state is another one.
+/// How much more than a kernel may round is added to each value, to see what hinges on it.
+const NOISE: f64 = 3.0;
+
+/// Whether all results are finite and not large, and hardly move when inputs and the results of all operations move by
+/// what kernels may round: no comparison is about to tip, and rounding is not amplified. Operations must get what they
+/// want in the second step, too, when the state is another one.
 fn is_tame(subject: &Subject, ranges: &[Range], seed: u64) -> bool {
     let (names, ids) = super::results(&subject.graph);
-    let entries: Vec<(usize, String)> = subject.graph.with(|g| {
-        let written = names.iter().enumerate().filter_map(|(i, name)| Some((i, name.strip_prefix("state ")?.to_string())));
-        written.filter(|(_, name)| g.entries.iter().any(|e| e.name == *name)).collect()
-    });
-    let mut draw = Draw::new(seed, "nudge");
+    let wanted: Vec<NodeId> = ids.iter().copied().chain(ranges.iter().map(|(id, ..)| *id)).collect();
+    let mut draw = Draw::new(seed, "noise");
     let mut feed = subject.feeds[0].clone();
     for turn in 0..2 {
-        let mut nudged = Feed::new();
-        for (name, value) in feed.iter() {
-            let whole = value.values.iter().all(|v| v.fract() == 0.0);
-            let nudge = |v: &f64| if whole { *v } else { v * (1.0 + draw.between(-1e-13, 1e-13)) };
-            nudged.set(name, Array { shape: value.shape, values: value.values.iter().map(nudge).collect() });
-        }
-        let of = |feed: &Feed| subject.graph.with(|g| evaluate_nodes(g, &ids, feed));
-        let (Ok(values), Ok(moved)) = (of(&feed), of(&nudged)) else { return false };
-        let wanted: Vec<NodeId> = ranges.iter().map(|(id, ..)| *id).collect();
-        let Ok(bounded) = subject.graph.with(|g| evaluate_nodes(g, &wanted, &feed)) else { return false };
-        let inside = |(a, (_, low, high)): (&Array, &Range)| a.values.iter().all(|v| (low..=high).contains(&v));
-        if !bounded.iter().zip(ranges).all(inside) {
-            return false;
-        }
+        let found =
+            subject.graph.with(|g| Some((evaluate_nodes(g, &wanted, &feed).ok()?, noisy(g, &ids, &feed, &mut draw)?)));
+        let Some((values, moved)) = found else { return false };
+        let (values, bounded) = values.split_at(ids.len());
         let small = |a: &Array| a.values.iter().all(|v| v.abs() < 1e4);
-        let steady = |(a, b): (&Array, &Array)| a.values.iter().zip(&b.values).all(|(a, b)| (a - b).abs() <= 2e-11 * (1.0 + a.abs()));
-        if !values.iter().all(small) || !values.iter().zip(&moved).all(steady) {
+        let near = |(a, b): (&f64, &f64)| (a - b).abs() <= 2e-11 * (1.0 + a.abs());
+        let steady = |(a, b): (&Array, &Array)| a.values.iter().zip(&b.values).all(near);
+        let inside = |(a, (_, low, high)): (&Array, &Range)| a.values.iter().all(|v| (low..=high).contains(&v));
+        if !values.iter().all(small)
+            || !values.iter().zip(&moved).all(steady)
+            || !bounded.iter().zip(ranges).all(inside)
+        {
             return false;
         }
         if turn == 0 {
             // The next step reads the state that this one leaves.
             feed = subject.feeds[1].clone();
-            entries.iter().for_each(|(i, name)| feed.set(name, values[*i].clone()));
+            for (name, value) in names.iter().zip(values) {
+                name.strip_prefix("state ").into_iter().for_each(|entry| feed.set(entry, value.clone()));
+            }
         }
     }
     true
+}
+
+/// The values of `wanted` where every value on the way is a little wrong: inputs in their last digits, results by
+/// [`NOISE`] times what their operation's kernel may differ from its reference.
+fn noisy(g: &Inner, wanted: &[NodeId], feed: &Feed, draw: &mut Draw) -> Option<Vec<Array>> {
+    let needed = simplify::needed(g, wanted);
+    let mut values: Vec<Option<Array>> = vec![None; g.nodes.len()];
+    for (i, node) in g.nodes.iter().enumerate().filter(|(i, _)| needed[*i]) {
+        let (mut value, bound) = match &node.source {
+            Source::Input(k) => (given(&g.inputs[*k].name, node.ty, feed).ok()?, None),
+            Source::State(k) => (given(&g.entries[*k].name, node.ty, feed).ok()?, None),
+            Source::Constant(t) => (Array { shape: t.shape(), values: t.to_f64() }, Some(vec![0.0; t.shape().count()])),
+            Source::Apply(op, x) => {
+                let x: Vec<Array> = x.iter().filter_map(|x| values[x.index()].clone()).collect();
+                let y = apply(op, &x, node.ty.shape).ok()?;
+                let bound = op.bound(&x, &y, f64::EPSILON / 2.0);
+                (y, Some(bound))
+            }
+        };
+        let whole = value.values.iter().all(|v| v.fract() == 0.0);
+        let size = |v: f64| if whole { 0.0 } else { v.abs() * f64::EPSILON };
+        let bound = bound.unwrap_or_else(|| value.values.iter().map(|v| size(*v)).collect());
+        // Below this there is only what a bound grants to numbers that vanish.
+        for (v, b) in value.values.iter_mut().zip(bound).filter(|(_, b)| *b > 1e-300 && b.is_finite()) {
+            *v += NOISE * b * draw.between(-1.0, 1.0);
+        }
+        values[i] = Some(value);
+    }
+    wanted.iter().map(|id| values[id.index()].clone()).collect()
 }
 
 struct Artist<'g> {
@@ -372,7 +398,13 @@ impl<'g> Artist<'g> {
                 }
             }
             2 if rank >= 1 => x.sum(axis),
-            3 if length? >= 1 => if self.chance(50) { x.max(axis) } else { x.sum(axis) * (1.0 / length? as f64) },
+            3 if length? >= 1 => {
+                if self.chance(50) {
+                    x.max(axis)
+                } else {
+                    x.sum(axis) * (1.0 / length? as f64)
+                }
+            }
             4 if rank >= 2 => {
                 let mut order: Vec<usize> = (0..rank).collect();
                 for i in (1..rank).rev() {

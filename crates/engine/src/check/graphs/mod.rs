@@ -14,7 +14,7 @@ use crate::check::gradcheck::forwards;
 use crate::check::interpret::{Feed, evaluate};
 use crate::check::sample::Draw;
 use crate::check::{Check, Failure, tangent};
-use crate::compile::{self, Pass, simplify};
+use crate::compile::{self, Pass, recompute, simplify};
 use crate::ir::graph::{Graph, Inner, NodeId, Source, Var};
 use crate::ir::types::DType;
 
@@ -96,12 +96,23 @@ pub struct GraphTotals {
     pub failures: Vec<GraphFailure>,
 }
 
+/// The passes of the compiler. For every other seed values are computed again however small they are: random graphs have
+/// none that are worth it.
+fn passes_for(seed: u64) -> Vec<Pass> {
+    let small = |pass: &Pass| match (seed % 2, pass.name) {
+        (1, "residuals") => Pass { name: pass.name, run: |g| recompute::residuals_from(g, 1) },
+        _ => *pass,
+    };
+    compile::PASSES.iter().map(small).collect()
+}
+
 /// Checks the graphs of `count` seeds from `first` on, all passes applied; `progress` hears of each.
 pub fn check_graphs(first: u64, count: u64, mut progress: impl FnMut(&GraphTotals)) -> GraphTotals {
     let mut totals = GraphTotals::default();
     for i in 0..count {
         totals.graphs += 1;
-        match check_graph(first.wrapping_add(i), compile::PASSES) {
+        let seed = first.wrapping_add(i);
+        match check_graph(seed, &passes_for(seed)) {
             Ok(report) => totals.add(report),
             Err(failure) => totals.failures.push(*failure),
         }

@@ -5,6 +5,7 @@ use crate::check::interpret::evaluate_nodes;
 use crate::check::{Check, Failure};
 use crate::compile::{Pass, simplify};
 use crate::ir::graph::{Graph, Inner, Input, NodeId, Source, Var};
+use crate::ir::types::DType;
 
 /// Graphs tried on the way to a smaller one.
 const TRIES: usize = 400;
@@ -34,13 +35,7 @@ fn told(best: &Subject, seed: u64, failure: Failure, smaller: Failure) -> GraphF
 }
 
 /// The first smaller graph that fails in the same check.
-fn step(
-    from: &Subject,
-    seed: u64,
-    passes: &[Pass],
-    check: Check,
-    tries: &mut usize,
-) -> Option<(Subject, Failure)> {
+fn step(from: &Subject, seed: u64, passes: &[Pass], check: Check, tries: &mut usize) -> Option<(Subject, Failure)> {
     let g = from.graph.with(Inner::clone);
     let results = g.outputs.len() + g.guards.len() + g.updates.len();
     let fewer = (0..if results > 1 { results } else { 0 }).map(|i| (without_result(&g, i), from.feeds.clone()));
@@ -77,7 +72,10 @@ fn with_given(from: &Subject, g: &Inner, i: usize) -> Option<(Inner, [crate::che
     let Source::Apply(..) = g.nodes[i].source else { return None };
     let (name, mut feeds) = (format!("cut{i}.{}", g.inputs.len()), from.feeds.clone());
     for feed in &mut feeds {
-        let value = evaluate_nodes(g, &[NodeId(i as u32)], feed).ok()?.pop()?;
+        let mut value = evaluate_nodes(g, &[NodeId(i as u32)], feed).ok()?.pop()?;
+        if g.nodes[i].ty.dtype == DType::F32 {
+            value.values.iter_mut().for_each(|v| *v = f64::from(*v as f32));
+        }
         feed.set(&name, value);
     }
     let mut g = g.clone();
