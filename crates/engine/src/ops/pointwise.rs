@@ -120,7 +120,8 @@ pub fn attrs<const N: usize, P: Pointwise<N>>(op: &P) -> Attrs {
 /// All inputs have one float type, which is the output's.
 pub fn infer(arity: usize, x: &[Type]) -> Result<Type, Rule> {
     if x.len() != arity {
-        return Err(Rule::new(format!("wants {arity} inputs, got {}", x.len())));
+        let inputs = if arity == 1 { "input" } else { "inputs" };
+        return Err(Rule::new(format!("wants {arity} {inputs}, got {}", x.len())));
     }
     if let Some(t) = x.iter().find(|t| !t.dtype.is_float()) {
         return Err(Rule::new(format!("wants floats, got {}", t.dtype.name())).hint("cast it first"));

@@ -282,7 +282,9 @@ impl Program {
             }
             Raw::Region { region: 1, .. } => RunError::Layout("the batch was made for another program".to_string()),
             Raw::Region { .. } => RunError::Layout("the state has other entries than the program".to_string()),
-            Raw::ReadOnlyState => RunError::Layout("the program updates the state, which was lent to read".to_string()),
+            Raw::ReadOnlyState => {
+                RunError::Layout("the program updates the state, which was lent to be read only".to_string())
+            }
         }
     }
 }
