@@ -130,7 +130,8 @@ impl Program {
                 Some(_) => {}
             }
         }
-        let g = layout::with_copies(graph);
+        // The plan counts on it: a concatenation that nobody wants would bring memory for its parts.
+        let g = layout::with_copies(&simplify::dead_code(graph));
         let values = layout::values(&g);
         let first: Vec<NodeId> = g.outputs.iter().chain(&g.guards).map(|(_, id)| *id).collect();
         let early = simplify::needed(&g, &first);
