@@ -10,7 +10,7 @@ use geartrain_engine::ir::graph::{Inner, Node, Source};
 use geartrain_engine::ir::op::Attr;
 use geartrain_engine::ir::origin::Role;
 use geartrain_engine::ops::layout::{Copy as Identity, Slice as Range};
-use geartrain_engine::ops::{OPS, arith, loss, matmul, norm, reduce, unary};
+use geartrain_engine::ops::{arith, loss, matmul, norm, reduce, unary};
 use geartrain_engine::{Axes, Case, Cotangent, Kernel, Map, NodeId, Op, Params, Real, Tensor, TileFn, Type, Vjp};
 
 mod common;
@@ -37,7 +37,11 @@ fn slope_of_tanh_off_by_a_hundred_millionth() {
 
 #[test]
 fn constant_of_erf_with_nine_digits() {
-    only_forwards(unary::Erf, |r| vec![r.flows(0, || r.ct * (1.12837917 * (-(r.x[0] * r.x[0])).exp()))]);
+    let digits: VjpRule = |r| {
+        let constant = (std::f64::consts::FRAC_2_SQRT_PI * 1e8).floor() / 1e8;
+        vec![r.flows(0, || r.ct * (constant * (-(r.x[0] * r.x[0])).exp()))]
+    };
+    only_forwards(unary::Erf, digits);
 }
 
 #[test]
@@ -398,5 +402,4 @@ fn every_pass_has_a_planted_fault() {
             pass.name
         );
     }
-    assert!(OPS.len() > 40);
 }

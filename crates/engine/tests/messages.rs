@@ -351,9 +351,12 @@ fn checks(told: &mut Told) {
     told.say("forward derivative", TangentError::NoRule("custom".to_string()));
 }
 
+/// A title, and what makes the messages below it.
+type Part = (&'static str, fn(&mut Told));
+
 fn all() -> String {
     let mut told = Told::default();
-    let parts: [(&str, fn(&mut Told)); 7] = [
+    let parts: [Part; 7] = [
         ("operations, by kind of message", registry),
         ("attributes and sizes", attributes),
         ("graphs", graphs),

@@ -155,7 +155,8 @@ mod tests {
     /// Every function against differences of its own value.
     #[test]
     fn slopes_are_those_of_the_values() {
-        let unary: [(&str, fn(Dual) -> Dual); 10] = [
+        type Named = (&'static str, fn(Dual) -> Dual);
+        let unary: [Named; 10] = [
             ("neg", |x| -x),
             ("abs", Dual::abs),
             ("sqrt", Dual::sqrt),
