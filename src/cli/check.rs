@@ -14,11 +14,14 @@ use super::{Failure, Outcome};
 #[derive(Args)]
 pub struct GradcheckArgs {
     /// A lesson: xor or tokens
-    #[arg(required_unless_present = "ops", conflicts_with = "ops")]
+    #[arg(required_unless_present_any = ["ops", "graphs"], conflicts_with_all = ["ops", "graphs"])]
     what: Option<String>,
     /// Check every operation that there is
-    #[arg(long)]
+    #[arg(long, conflicts_with = "graphs")]
     ops: bool,
+    /// Check N random graphs, with the seeds S, S + 1, ...
+    #[arg(long, value_name = "N")]
+    graphs: Option<u64>,
     /// Seed of the random numbers
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -29,9 +32,79 @@ pub struct GradcheckArgs {
 
 /// Checks derivatives, and for operations also kernels and definitions.
 pub fn gradcheck(args: &GradcheckArgs) -> Outcome {
-    match &args.what {
-        Some(name) => network(name, args),
-        None => operations(args),
+    match (&args.what, args.graphs) {
+        (Some(name), _) => network(name, args),
+        (None, Some(count)) => graphs(count, args),
+        (None, None) => operations(args),
+    }
+}
+
+/// Graphs between two lines about how far the work has come.
+const TOLD: u64 = 1000;
+
+fn graphs(count: u64, args: &GradcheckArgs) -> Outcome {
+    let mut told = Ok(());
+    let mut known = 0;
+    let totals = check::check_graphs(args.seed, count, |totals| {
+        if told.is_ok() {
+            told = progress(totals, &mut known, args);
+        }
+    });
+    told?;
+    let failed = totals.failures.len();
+    if args.json {
+        line(
+            &json!({ "graphs": totals.graphs, "nodes": totals.nodes, "learning": totals.learning,
+            "operations": totals.ops.len(), "worst": totals.worst, "worst_share": totals.share,
+            "worst_forward": totals.forward, "redrawn": totals.redrawn, "failed": failed })
+            .to_string(),
+        )?;
+    } else {
+        line(&format!(
+            "{} graphs with {} nodes and {} different operations; {} learn, {} of these were refereed forwards\n\
+             largest difference {:.1e}, largest share of a bound in f32 {:.2}, forwards {:.1e}; {} drawn again",
+            totals.graphs,
+            totals.nodes,
+            totals.ops.len(),
+            totals.learning,
+            totals.refereed,
+            totals.worst,
+            totals.share,
+            totals.forward,
+            totals.redrawn
+        ))?;
+    }
+    match failed {
+        0 if args.json => Ok(()),
+        0 => line("\nall graphs hold"),
+        _ => {
+            let seeds: Vec<String> = totals.failures.iter().take(10).map(|f| f.seed.to_string()).collect();
+            let what = format!(
+                "{failed} of {} graphs fail, the first of them with the seeds {}",
+                totals.graphs,
+                seeds.join(", ")
+            );
+            Err(Failure::Error(Error::failed(what).hint("one alone: geartrain gradcheck --graphs 1 --seed S")))
+        }
+    }
+}
+
+/// Tells new failures as they come, and people now and then how far the work has come.
+fn progress(totals: &check::GraphTotals, known: &mut usize, args: &GradcheckArgs) -> Outcome {
+    for failure in &totals.failures[*known..] {
+        *known += 1;
+        match args.json {
+            true => line(
+                &json!({ "seed": failure.seed, "failure": failure.failure.to_string(),
+                "smaller": failure.smaller.to_string(), "nodes": failure.nodes })
+                .to_string(),
+            )?,
+            false => line(&format!("{failure}again: geartrain gradcheck --graphs 1 --seed {}\n", failure.seed))?,
+        }
+    }
+    match !args.json && totals.graphs.is_multiple_of(TOLD) {
+        true => line(&format!("{} graphs, {} fail", totals.graphs, totals.failures.len())),
+        false => Ok(()),
     }
 }
 

@@ -178,8 +178,9 @@ impl State {
         let mut state = State::layout(entries);
         for (entry, place) in state.entries.iter().zip(&state.places) {
             if !entry.init.write(entry, seed, &mut state.regions[place.region], place.offset) {
-                let rule = crate::Rule::new(format!("initial value of `{}` has another type", entry.name));
-                graph.fail("state", rule, vec![entry.ty]);
+                let Init::Values(given) = &entry.init else { continue };
+                let what = format!("the initial value of `{}` is {}, the entry {}", entry.name, given.ty(), entry.ty);
+                graph.fail("state", crate::Rule::new(what), vec![]);
             }
         }
         graph.check()?;

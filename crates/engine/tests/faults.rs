@@ -8,82 +8,23 @@ use std::sync::Arc;
 use geartrain_engine::check::gradcheck::gradcheck_given;
 use geartrain_engine::check::operation::check_cases;
 use geartrain_engine::check::step::{check_step, check_step_with};
-use geartrain_engine::check::{Check, Feed, gradcheck};
+use geartrain_engine::check::{Check, Failure, Feed, gradcheck};
 use geartrain_engine::compile::{PASSES, Pass};
 use geartrain_engine::ir::graph::{Inner, Node, Source};
-use geartrain_engine::ir::op::{Attrs, Rearrange};
+use geartrain_engine::ir::op::Rearrange;
 use geartrain_engine::ir::origin::Role;
 use geartrain_engine::ops::layout::{Broadcast, Copy as Identity, Slice as Range};
 use geartrain_engine::ops::pad::Pad;
 use geartrain_engine::ops::{arith, loss, matmul, scan, scatter, softmax, unary};
 use geartrain_engine::{
-    Array, Case, Cotangent, CustomFn, DType, Domain, Explain, Expr, Graph, Init, Kernel, Kind, NodeId, Op, Options,
-    Routine, Rule, Shape, Slice, SliceMut, Type, Var, Vjp,
+    Array, Case, Cotangent, CustomFn, DType, Domain, Graph, Init, Kernel, NodeId, Op, Options, Routine, Shape, Slice,
+    SliceMut, Type, Var, Vjp,
 };
 
+mod common;
+use common::faulty::{Fault, Faulty, VjpRule, faulty};
+
 const SEED: u64 = 7;
-
-type VjpRule = for<'a, 'g> fn(&Vjp<'a, 'g>) -> Vec<Cotangent<'g>>;
-type Definition = for<'g> fn(&dyn Op, &[Var<'g>]) -> Option<Var<'g>>;
-
-/// The one item of an operation that is wrong.
-#[derive(Clone, Copy, Debug)]
-enum Fault {
-    Vjp(VjpRule),
-    Kernel(fn(&[Type]) -> Kernel),
-    Reference(fn(&dyn Op, &[Array], Shape) -> Vec<f64>),
-    Expand(Definition),
-}
-
-/// An operation with a fault.
-#[derive(Clone, Debug)]
-struct Faulty {
-    op: Arc<dyn Op>,
-    fault: Fault,
-}
-
-impl Op for Faulty {
-    fn name(&self) -> &'static str {
-        self.op.name()
-    }
-    fn kind(&self) -> Kind {
-        self.op.kind()
-    }
-    fn attrs(&self) -> Attrs {
-        self.op.attrs()
-    }
-    fn infer(&self, x: &[Type]) -> Result<Type, Rule> {
-        self.op.infer(x)
-    }
-    fn kernel(&self, x: &[Type]) -> Kernel {
-        if let Fault::Kernel(kernel) = self.fault { kernel(x) } else { self.op.kernel(x) }
-    }
-    fn expand<'g>(&self, x: &[Var<'g>]) -> Option<Var<'g>> {
-        if let Fault::Expand(expand) = self.fault { expand(&*self.op, x) } else { self.op.expand(x) }
-    }
-    fn vjp<'g>(&self, rule: &Vjp<'_, 'g>) -> Vec<Cotangent<'g>> {
-        if let Fault::Vjp(vjp) = self.fault { vjp(rule) } else { self.op.vjp(rule) }
-    }
-    fn reference(&self, x: &[Array], y: Shape) -> Vec<f64> {
-        if let Fault::Reference(wrong) = self.fault { wrong(&*self.op, x, y) } else { self.op.reference(x, y) }
-    }
-    fn bound(&self, x: &[Array], y: &Array, eps: f64) -> Vec<f64> {
-        self.op.bound(x, y, eps)
-    }
-    fn explain(&self) -> Explain {
-        self.op.explain()
-    }
-    fn cases(&self) -> Vec<Case> {
-        self.op.cases().into_iter().map(|case| faulty(case, self.fault)).collect()
-    }
-    fn print(&self, x: &[Expr], types: &[Type]) -> Expr {
-        self.op.print(x, types)
-    }
-}
-
-fn faulty(case: Case, fault: Fault) -> Case {
-    Case { op: Arc::new(Faulty { op: case.op, fault }), inputs: case.inputs }
-}
 
 /// Plants `fault` in the operation of `cases` and wants it caught by each of `by`; the sound operation must pass.
 #[track_caller]
@@ -257,8 +198,11 @@ fn right_vjp_that_cannot_be_differentiated_again() {
     }
     let cases: Vec<Case> = unary::Tanh.cases().into_iter().map(|c| faulty(c, Fault::Vjp(wrong))).collect();
     let failures = check_cases("tanh", &cases, SEED).failures;
-    assert!(failures.iter().any(|f| f.check == Check::Second), "not caught");
-    assert!(failures.iter().all(|f| f.check == Check::Second), "first derivatives are right: {failures:?}");
+    assert!(failures.iter().any(|f| f.check == Check::Second), "not caught by differences");
+    assert!(failures.iter().any(|f| f.check == Check::Forward), "not caught forwards");
+    // The forward derivative referees both orders.
+    let second = |f: &Failure| [Check::Second, Check::Forward].contains(&f.check);
+    assert!(failures.iter().all(second), "first derivatives are right: {failures:?}");
 }
 
 // Kernels.

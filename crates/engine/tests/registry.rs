@@ -3,8 +3,10 @@
 use std::collections::HashSet;
 
 use geartrain_engine::check::operation::{cases_infer, has_empty_case};
+use geartrain_engine::check::sample::declare;
 use geartrain_engine::check::{OpReport, check_op, table};
 use geartrain_engine::ops::OPS;
+use geartrain_engine::{DType, Graph, Op};
 
 /// All random numbers of this file come from it.
 const SEED: u64 = 20;
@@ -46,12 +48,27 @@ fn every_operation_has_cases_that_infer() {
     }
 }
 
+/// Whether a gradient flows through an operation, to some input in some case.
+fn flows(op: &dyn Op) -> bool {
+    op.cases().iter().any(|case| {
+        let g = Graph::new();
+        let x = declare(&g, case, DType::F64);
+        let y = g.apply_shared(case.op.clone(), &x);
+        y.dtype().is_float() && x.iter().any(|x| x.dtype().is_float() && g.grad(y.sum_all(), &[*x]).is_ok())
+    })
+}
+
 /// Every `PARTS`-th operation, so that parts run beside each other.
 fn check_part(part: usize) {
     let ops = OPS.iter().skip(part).step_by(PARTS);
     let reports: Vec<OpReport> = ops.map(|op| check_op(*op, SEED)).collect();
     println!("{}", table(&reports));
     assert!(reports.iter().all(OpReport::passed), "\n{}", table(&reports));
+    for report in &reports {
+        let op = OPS.iter().find(|op| op.name() == report.op).unwrap();
+        assert_eq!(report.unrefereed, 0, "{}: directions without a derivative found forwards", report.op);
+        assert_eq!(report.forward.is_some(), flows(*op), "{}: refereed forwards where a gradient flows", report.op);
+    }
 }
 
 const PARTS: usize = 4;

@@ -103,9 +103,23 @@ impl View {
         (self.offset * self.dtype.size(), self.end() * self.dtype.size())
     }
 
-    /// Whether the spans of two views share a byte.
+    /// Whether the spans of two views share a byte. A view without elements has none to share, wherever it stands.
     pub fn overlaps(&self, other: &View) -> bool {
         let ((a, b), (c, d)) = (self.bytes(), other.bytes());
-        self.region == other.region && a < d && c < b
+        self.region == other.region && a.max(c) < b.min(d)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_view_without_elements_overlaps_nothing() {
+        let view = |offset: usize, n: usize| View::contiguous(DType::F64, Region::ARENA, offset, [n].into());
+        assert!(view(0, 10).overlaps(&view(9, 1)) && !view(0, 10).overlaps(&view(10, 1)));
+        for offset in [0, 4, 9, 10] {
+            assert!(!view(0, 10).overlaps(&view(offset, 0)) && !view(offset, 0).overlaps(&view(0, 10)), "{offset}");
+        }
     }
 }

@@ -111,7 +111,7 @@ fn feed(inputs: &[Array]) -> Feed {
 }
 
 /// The largest difference as a share of its bound, and what is wrong at the worst element.
-fn worst(found: &Tensor, wanted: &Array, bound: &[f64]) -> (f64, Option<String>) {
+pub(crate) fn worst(found: &Tensor, wanted: &Array, bound: &[f64]) -> (f64, Option<String>) {
     let values = found.to_f64();
     if values.len() != wanted.values.len() || bound.len() != values.len() {
         let what =

@@ -41,15 +41,20 @@ impl Compiled {
 
     /// Runs it on the values of `feed` (rounded to the dtypes of the graph); names it does not know are skipped.
     pub fn run(&mut self, feed: &Feed) -> Result<(), Failure> {
-        let inputs: Vec<(String, DType)> = self.batch.inputs().map(|(n, ty)| (n.to_string(), ty.dtype)).collect();
-        for (name, dtype) in inputs {
-            let value = self.tensor_of(feed, &name, dtype)?;
-            self.batch.set(&name, &value).map_err(|e| self.failure(e))?;
-        }
         let entries: Vec<(String, DType)> = self.state.entries().iter().map(|e| (e.name.clone(), e.ty.dtype)).collect();
         for (name, dtype) in entries {
             let value = self.tensor_of(feed, &name, dtype)?;
             self.state.set(&name, &value).map_err(|e| self.failure(e))?;
+        }
+        self.step(feed)
+    }
+
+    /// As [`Compiled::run`], on the state as the last run left it.
+    pub fn step(&mut self, feed: &Feed) -> Result<(), Failure> {
+        let inputs: Vec<(String, DType)> = self.batch.inputs().map(|(n, ty)| (n.to_string(), ty.dtype)).collect();
+        for (name, dtype) in inputs {
+            let value = self.tensor_of(feed, &name, dtype)?;
+            self.batch.set(&name, &value).map_err(|e| self.failure(e))?;
         }
         self.program.run(&mut self.state, &self.batch).map_err(|e| self.failure(e))
     }

@@ -1,4 +1,5 @@
-//! Derivatives of one operation, and derivatives of its derivatives, against central differences in random directions.
+//! Derivatives of one operation, and derivatives of its derivatives, against two referees in random directions: central
+//! differences, and derivatives found forwards ([`crate::check::tangent`]), which are a thousand times sharper.
 //!
 //! With y = op(x...) and random ct and v: the vjp gives cotangents c of x, and Σ c·v must be the derivative of
 //! Σ ct·y along v. For the second order c itself is the function: with random u, Σ c·u is differentiated along
@@ -8,6 +9,7 @@ use crate::check::compiled::Compiled;
 use crate::check::difference::{Comparison, compare, dot};
 use crate::check::interpret::{Feed, InterpretError, evaluate};
 use crate::check::sample::{self, Draw};
+use crate::check::tangent::{self, TangentError, tangents};
 use crate::check::{Check, Failure};
 use crate::ir::graph::{Graph, Source, Var};
 use crate::ir::op::{Array, Case, Cotangent, Vjp};
@@ -22,6 +24,10 @@ pub struct Errors {
     pub first: f64,
     /// Of second derivatives.
     pub second: f64,
+    /// Of both, against derivatives found forwards; `None` where none was needed or one could not be found.
+    pub forward: Option<f64>,
+    /// Directions without a derivative found forwards.
+    pub unrefereed: usize,
     /// Of both, as the compiled program gives them.
     pub compiled: f64,
 }
@@ -165,12 +171,46 @@ impl<'g> Orders<'_, 'g> {
         let largest = if check == Check::First { &mut self.errors.first } else { &mut self.errors.second };
         *largest = largest.max(c.error);
         let what = format!("with respect to {name}");
+        self.forward(analytic, function, name, &direction, &what)?;
         self.rig.graph.output(output, gradient);
         if c.holds() {
             return Ok(Some(Found { output: output.to_string(), what, direction, numeric: c.numeric }));
         }
         self.disagree(check, &what, c);
         Ok(None)
+    }
+
+    /// The same derivative found forwards.
+    fn forward(
+        &mut self,
+        analytic: f64,
+        function: &Function<'g>,
+        name: &str,
+        direction: &[f64],
+        what: &str,
+    ) -> Result<(), Failure> {
+        let ids: Vec<_> = function.iter().map(|(v, _)| v.id()).collect();
+        let mut moving = Feed::new();
+        moving.set(name, Array { shape: self.value(name).shape, values: direction.to_vec() });
+        let slopes = match self.rig.graph.with(|g| tangents(g, &ids, &self.rig.feed, &moving)) {
+            Ok(slopes) => slopes,
+            Err(TangentError::NoRule(_)) => {
+                self.errors.unrefereed += 1;
+                return Ok(());
+            }
+            Err(e) => return Err(self.failure(Check::Forward, e.to_string())),
+        };
+        let found = slopes.iter().zip(function).map(|((_, slope), (_, weight))| dot(&slope.values, &weight.values));
+        let c = Comparison::new(analytic, found.sum());
+        self.errors.forward = Some(self.errors.forward.unwrap_or(0.0).max(c.error));
+        if !c.within(tangent::TOLERANCE) {
+            let Comparison { analytic, numeric, error } = c;
+            self.push(
+                Check::Forward,
+                format!("{what}: gradient {analytic:e}, forwards {numeric:e}, error {error:.1e}"),
+            );
+        }
+        Ok(())
     }
 
     /// Declared Zero: the value must not move at all.

@@ -23,7 +23,12 @@ impl Comparison {
 
     /// Whether they agree. NaN never does.
     pub fn holds(&self) -> bool {
-        self.error <= TOLERANCE
+        self.within(TOLERANCE)
+    }
+
+    /// Whether the error is at most `tolerance`. NaN never is.
+    pub fn within(&self, tolerance: f64) -> bool {
+        self.error <= tolerance
     }
 }
 

@@ -1,14 +1,16 @@
-//! Gradients of any graph against central differences in a random direction.
+//! Gradients of any graph in a random direction, against central differences and against derivatives found forwards.
 
 use geartrain_kernels::isa::Isa;
 
 use crate::check::compiled::Compiled;
 use crate::check::derivative::all_f64;
-use crate::check::difference::{Comparison, compare, dot};
+use crate::check::difference::{self, Comparison, compare, dot};
 use crate::check::interpret::{Feed, evaluate};
 use crate::check::sample::Draw;
+use crate::check::tangent::{self, TangentError, tangents};
 use crate::check::{Check, Failure};
 use crate::ir::graph::{Graph, Var};
+use crate::ir::op::Array;
 use crate::run::program::Options;
 
 /// The derivative with respect to one value, in one random direction.
@@ -22,6 +24,8 @@ pub struct Direction {
     pub numeric: f64,
     /// |a − n| / (1 + max(|a|, |n|)).
     pub error: f64,
+    /// The same error against the derivative found forwards; `None` where there is no such derivative, as on a bend.
+    pub forward: Option<f64>,
     /// The same error of the compiled program's gradient; `None` where the graph computes in f32.
     pub compiled: Option<f64>,
 }
@@ -47,7 +51,9 @@ impl Report {
 
     /// The largest error.
     pub fn worst(&self) -> f64 {
-        self.directions.iter().fold(0.0, |m, d| m.max(d.error).max(d.compiled.unwrap_or(0.0)))
+        self.directions
+            .iter()
+            .fold(0.0, |m, d| m.max(d.error).max(d.forward.unwrap_or(0.0)).max(d.compiled.unwrap_or(0.0)))
     }
 }
 
@@ -91,8 +97,12 @@ pub fn gradcheck_given<'g>(
         let c = compare(analytic, |h| value(&feed.moved(&name, h, &direction)))?;
         note(&mut report, Check::First, &name, c);
         graph.output(&format!("gradcheck.{i}"), gradients[i]);
-        let Comparison { analytic, numeric, error } = c;
-        report.directions.push(Direction { name, analytic, numeric, error, compiled: None });
+        let forward = forwards(graph, loss, feed, &name, &direction)?.map(|slope| Comparison::new(analytic, slope));
+        if let Some(f) = forward {
+            note(&mut report, Check::Forward, &name, f);
+        }
+        let (Comparison { analytic, numeric, error }, forward) = (c, forward.map(|f| f.error));
+        report.directions.push(Direction { name, analytic, numeric, error, forward, compiled: None });
         along.push(direction);
     }
     if all_f64(graph) {
@@ -110,11 +120,33 @@ pub fn gradcheck_given<'g>(
     Ok(report)
 }
 
+/// The derivative of the loss along `direction` of `name`, found forwards; `None` where there is none.
+pub(crate) fn forwards(
+    graph: &Graph,
+    loss: Var<'_>,
+    feed: &Feed,
+    name: &str,
+    direction: &[f64],
+) -> Result<Option<f64>, Failure> {
+    let Some(at) = feed.get(name) else { return Ok(None) };
+    let mut moving = Feed::new();
+    moving.set(name, Array { shape: at.shape, values: direction.to_vec() });
+    match graph.with(|g| tangents(g, &[loss.id()], feed, &moving)) {
+        Ok(found) => Ok(found.first().and_then(|(_, slope)| slope.values.first().copied())),
+        Err(TangentError::NoRule(_)) => Ok(None),
+        Err(e) => Err(Failure::new(Check::Forward, name, e.to_string())),
+    }
+}
+
 fn note(report: &mut Report, check: Check, name: &str, c: Comparison) {
-    if !c.holds() {
+    let (tolerance, other) = match check {
+        Check::Forward => (tangent::TOLERANCE, "forwards"),
+        _ => (difference::TOLERANCE, "difference"),
+    };
+    if !c.within(tolerance) {
         let Comparison { analytic, numeric, error } = c;
         let seed = report.seed;
-        let what = format!("gradient {analytic:e}, difference {numeric:e}, error {error:.1e} (seed {seed})");
+        let what = format!("gradient {analytic:e}, {other} {numeric:e}, error {error:.1e} (seed {seed})");
         report.failures.push(Failure::new(check, name, what));
     }
 }

@@ -142,7 +142,7 @@ pub fn apply(op: &Arc<dyn Op>, x: &[Array], shape: Shape) -> Result<Array, Inter
     }
 }
 
-fn given(name: &str, ty: Type, feed: &Feed) -> Result<Array, InterpretError> {
+pub(crate) fn given(name: &str, ty: Type, feed: &Feed) -> Result<Array, InterpretError> {
     let array = feed.get(name).ok_or_else(|| InterpretError::Missing(name.to_string()))?;
     match array.shape == ty.shape && array.values.len() == ty.shape.count() {
         true => Ok(array.clone()),

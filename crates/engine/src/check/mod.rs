@@ -4,7 +4,9 @@
 //! - [`mod@gradcheck`]: gradients of any graph against central differences.
 //! - [`operation`]: all checks of one operation, over its cases: kernel ([`agree`]), derivatives ([`derivative`]) and
 //!   definition ([`definition`]).
+//! - [`tangent`]: derivatives found forwards, without the vjp rules: dual numbers and linearity.
 //! - [`step`]: what a whole program gives and writes, against the interpreter.
+//! - [`graphs`]: random graphs through every pass, program and instruction set.
 //!
 //! Random numbers come from the counter generator: a check is repeated by its seed.
 
@@ -14,14 +16,17 @@ pub mod definition;
 pub mod derivative;
 pub mod difference;
 pub mod gradcheck;
+pub mod graphs;
 pub mod interpret;
 pub mod operation;
 pub mod sample;
 pub mod step;
+pub mod tangent;
 
 use std::fmt;
 
 pub use gradcheck::{Report, gradcheck};
+pub use graphs::{GraphFailure, GraphReport, GraphTotals, check_graph, check_graphs};
 pub use interpret::{Feed, evaluate};
 pub use operation::{OpReport, check_all, check_op, table};
 
@@ -40,6 +45,8 @@ pub enum Check {
     First,
     /// Derivatives of derivatives against differences.
     Second,
+    /// First and second derivatives against those found forwards.
+    Forward,
     /// Where no cotangent flows, the value does not move.
     Zero,
     /// Where a derivative does not exist, asking for it fails and names the operation.
@@ -64,6 +71,7 @@ impl Check {
             Check::Bits => "bits",
             Check::First => "first derivative",
             Check::Second => "second derivative",
+            Check::Forward => "forward derivative",
             Check::Zero => "zero",
             Check::Stops => "stops",
             Check::Compiled => "compiled gradient",

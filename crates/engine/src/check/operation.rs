@@ -27,6 +27,10 @@ pub struct OpReport {
     pub first: f64,
     /// Second derivatives, as `first`.
     pub second: f64,
+    /// Both against derivatives found forwards; `None` where no gradient flows, or where one could not be found.
+    pub forward: Option<f64>,
+    /// Directions in which no derivative could be found forwards.
+    pub unrefereed: usize,
     /// Both from the compiled program.
     pub compiled: f64,
     /// Fused against definition: the largest relative difference; `None` for a primitive.
@@ -57,6 +61,8 @@ pub fn check_cases(op: &str, cases: &[Case], seed: u64) -> OpReport {
         kernel_f32: 0.0,
         first: 0.0,
         second: 0.0,
+        forward: None,
+        unrefereed: 0,
         compiled: 0.0,
         definition: None,
         failures: Vec::new(),
@@ -70,11 +76,18 @@ pub fn check_cases(op: &str, cases: &[Case], seed: u64) -> OpReport {
         report.first = report.first.max(errors.first);
         report.second = report.second.max(errors.second);
         report.compiled = report.compiled.max(errors.compiled);
-        if let Some(d) = check_definition(case, seed, failures) {
-            report.definition = Some(report.definition.unwrap_or(0.0).max(d));
-        }
+        report.unrefereed += errors.unrefereed;
+        report.forward = larger(report.forward, errors.forward);
+        report.definition = larger(report.definition, check_definition(case, seed, failures));
     }
     report
+}
+
+fn larger(a: Option<f64>, b: Option<f64>) -> Option<f64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.max(b)),
+        (a, b) => a.or(b),
+    }
 }
 
 /// Checks every operation of the registry.
@@ -85,14 +98,14 @@ pub fn check_all(seed: u64) -> Vec<OpReport> {
 /// Reports as aligned text, failures below.
 pub fn table(reports: &[OpReport]) -> String {
     let width = reports.iter().map(|r| r.op.len()).max().unwrap_or(0).max("op".len());
-    let columns = ["f64/bound", "f32/bound", "first", "second", "compiled", "definition"];
+    let columns = ["f64/bound", "f32/bound", "first", "second", "forward", "compiled", "definition"];
     let mut text = format!("{:width$}  cases", "op");
     for column in columns {
         let _ = write!(text, "  {column:>10}");
     }
     for r in reports {
         let _ = write!(text, "\n{:width$}  {:>5}  {:>10.2}  {:>10.2}", r.op, r.cases, r.kernel_f64, r.kernel_f32);
-        for error in [Some(r.first), Some(r.second), Some(r.compiled), r.definition] {
+        for error in [Some(r.first), Some(r.second), r.forward, Some(r.compiled), r.definition] {
             let cell = error.map_or("-".to_string(), |e| format!("{e:.1e}"));
             let _ = write!(text, "  {cell:>10}");
         }

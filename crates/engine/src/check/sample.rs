@@ -41,7 +41,8 @@ impl Draw {
         Array { shape, values: self.direction(shape.count()) }
     }
 
-    fn domain(&mut self, domain: &Domain, count: usize) -> Vec<f64> {
+    /// `count` numbers of a domain.
+    pub(crate) fn domain(&mut self, domain: &Domain, count: usize) -> Vec<f64> {
         match domain {
             Domain::Between(low, high) | Domain::Single(low, high) => {
                 (0..count).map(|_| self.between(*low, *high)).collect()

@@ -54,6 +54,7 @@ pub fn check_step_with(graph: &Graph, feeds: &[Feed], options: Options, passes: 
     Ok(largest)
 }
 
-fn array(tensor: &Tensor) -> Array {
+/// A tensor in f64.
+pub(crate) fn array(tensor: &Tensor) -> Array {
     Array { shape: tensor.shape(), values: tensor.to_f64() }
 }

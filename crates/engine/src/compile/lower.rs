@@ -319,13 +319,17 @@ fn join(before: &mut Call, next: &Call) -> Option<()> {
         return None;
     }
     let shape = Shape::from([distance + next.outs[0].shape.count()]);
-    let kinds: Vec<bool> = pairs().map(|(a, b)| follows(a, b)).collect();
     let widen = |v: &View, flat: bool| match flat {
         true => View::contiguous(v.dtype, v.region, v.offset, shape),
         false => View { shape, strides: [0; geartrain_kernels::MAX_RANK], ..*v },
     };
-    before.outs.iter_mut().for_each(|v| *v = widen(v, true));
-    before.ins.iter_mut().zip(kinds).for_each(|(v, flat)| *v = widen(v, flat));
+    let outs: Vec<View> = before.outs.iter().map(|v| widen(v, true)).collect();
+    let ins: Vec<View> = pairs().map(|(a, b)| widen(a, follows(a, b))).collect();
+    // An entry that reads the old value of its neighbour must be done before the neighbour is written.
+    if ins.iter().any(|v| outs.iter().any(|out| v.overlaps(out) && v != out)) {
+        return None;
+    }
+    (before.outs, before.ins) = (outs, ins);
     before.nodes.extend(&next.nodes);
     Some(())
 }

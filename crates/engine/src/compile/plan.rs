@@ -245,7 +245,9 @@ fn place_updates(
 /// Puts the calls that write entries behind the others and in the order of the state, if no order is needed among them:
 /// then neighbours can be joined into one pass.
 fn sort_writers(g: &Inner, values: &[Value], after: &mut [Unit], homes: &[Option<(Region, usize)>]) {
-    let entry = |node: &usize| homes[*node].filter(|(region, _)| *region >= Region::state(0));
+    // An entry without elements stands where the next one begins: nothing is written there.
+    let entry =
+        |node: &usize| homes[*node].filter(|(region, _)| *region >= Region::state(0) && g.nodes[*node].ty.bytes() > 0);
     let written = |unit: &Unit| unit.nodes().iter().rev().find_map(entry).map(|(r, offset)| (r.0, offset));
     // The calls that compute a value or write the place it stands at.
     let mut writer_of: BTreeMap<usize, usize> = BTreeMap::new();
@@ -289,7 +291,9 @@ fn place_gradients(
         for (base, x) in reads(g, values, unit) {
             // A part of something larger stays there.
             let whole = values[base].view.shape.count() == values[node].view.shape.count();
-            let gradient = homes[base].is_none() && whole && values[x].view == values[node].view;
+            // An entry without elements stands where the next one begins: its gradient needs no place.
+            let gradient =
+                homes[base].is_none() && whole && values[x].view == values[node].view && g.nodes[base].ty.bytes() > 0;
             if gradient && g.nodes[base].ty.dtype == g.nodes[node].ty.dtype && values[base].view.is_contiguous() {
                 wanted.entry(region.0).or_default().push((offset, base));
                 break;

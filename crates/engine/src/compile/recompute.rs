@@ -18,8 +18,13 @@ const MOST: usize = 12;
 
 /// Gives backward copies of its own of elementwise values, where fewer bytes are kept then.
 pub fn residuals(g: &Inner) -> Inner {
+    residuals_from(g, WORTH)
+}
+
+/// As [`residuals`], for values from so many bytes on: checks use small ones.
+pub(crate) fn residuals_from(g: &Inner, least: usize) -> Inner {
     let readers = Readers::of(g);
-    let again = readers.computed_again();
+    let again = readers.computed_again(least);
     let mut copies = Copies { readers: &readers, to: Vec::with_capacity(g.nodes.len()), known: HashMap::new() };
     rebuild(g, |out, node| {
         let old = &g.nodes[copies.to.len()];
@@ -76,12 +81,12 @@ impl Readers<'_> {
         is_elementwise(&self.g.nodes[id.index()]) && !self.kept[id.index()]
     }
 
-    /// What backward is to compute again.
-    fn computed_again(&self) -> HashSet<NodeId> {
+    /// What backward is to compute again, of values with so many bytes or more.
+    fn computed_again(&self, least: usize) -> HashSet<NodeId> {
         let mut groups: HashMap<NodeId, Vec<NodeId>> = HashMap::new();
         for (i, node) in self.g.nodes.iter().enumerate() {
             let id = NodeId(i as u32);
-            let worth = self.late[i] && !is_late(node) && self.is_open(id) && bytes(node) >= WORTH;
+            let worth = self.late[i] && !is_late(node) && self.is_open(id) && bytes(node) >= least;
             if let Some(source) = worth.then(|| self.source(id)).flatten() {
                 groups.entry(source).or_default().push(id);
             }

@@ -39,9 +39,13 @@ impl<'g> Var<'g> {
     /// A constant tensor in the dtype of this value.
     #[track_caller]
     pub fn constant_like(&self, shape: impl Into<Shape>, values: &[f64]) -> Var<'g> {
+        let shape = shape.into();
         match Tensor::from_f64(self.dtype(), shape, values) {
             Some(tensor) => self.graph().constant(tensor),
-            None => self.graph().fail("constant", Rule::new("number of values and shape differ"), vec![]),
+            None => {
+                let rule = Rule::new(format!("{} numbers do not fill the shape {shape}", values.len()));
+                self.graph().fail("constant", rule, vec![])
+            }
         }
     }
 }

@@ -165,7 +165,9 @@ impl Graph {
         if let Some(i) = known {
             let old = self.with(|g| g.entries[i].clone());
             if old.ty != entry.ty || old.role != entry.role {
-                let what = format!("`{}` was declared as {:?} {} before", entry.name, old.role, old.ty);
+                let (name, old, new) = (&entry.name, (old.role, old.ty), (entry.role, entry.ty));
+                let what =
+                    format!("`{name}` was declared as {:?} {} before, now as {:?} {}", old.0, old.1, new.0, new.1);
                 return self.fail("state", Rule::new(what), vec![]);
             }
             let id = self.with(|g| g.nodes.iter().position(|n| matches!(n.source, Source::State(k) if k == i)));
@@ -279,12 +281,20 @@ impl Graph {
             return;
         };
         if entry.ty() != value.ty() {
-            self.fail("assign", Rule::new("value and entry differ in type"), vec![entry.ty(), value.ty()]);
+            self.fail(
+                "assign",
+                Rule::new("the new value has another type than the entry"),
+                vec![entry.ty(), value.ty()],
+            );
             return;
         }
         let twice = self.with(|g| g.updates.iter().any(|(e, _)| *e == i));
         if twice {
-            self.fail("assign", Rule::new("an entry is assigned once a step"), vec![entry.ty()]);
+            self.fail(
+                "assign",
+                Rule::new("the entry has a new value already; a step writes it once"),
+                vec![entry.ty()],
+            );
             return;
         }
         self.inner.borrow_mut().updates.push((i, value.id));
@@ -297,7 +307,11 @@ impl Graph {
             return;
         }
         if value.shape().count() != 1 || !value.dtype().is_float() {
-            self.fail("guard", Rule::new("a guarded value is a float scalar"), vec![value.ty()]);
+            self.fail(
+                "guard",
+                Rule::new("a guarded value must be a float scalar").hint("take its sum or norm first"),
+                vec![value.ty()],
+            );
             return;
         }
         self.inner.borrow_mut().guards.push((name.to_string(), value.id));

@@ -351,6 +351,12 @@ pub trait Op: Debug + Send + Sync + 'static {
     fn flops(&self, _x: &[Type]) -> Option<u64> {
         None
     }
+    /// How fast each output element changes where the inputs `x` change by `dx`: the derivative found forwards, without
+    /// [`Op::vjp`], for the checks. `None`: they find it from the definition, or because the operation is linear in
+    /// each input; one that is neither should have this item ([`crate::pointwise`] makes it).
+    fn tangent(&self, _x: &[Array], _dx: &[Array]) -> Option<Vec<f64>> {
+        None
+    }
     /// Operands that leave the other operand unchanged: (position, value). Mul: `[(0, 1.0), (1, 1.0)]`.
     fn neutral(&self) -> &'static [(usize, f64)] {
         &[]

@@ -166,7 +166,7 @@ impl Axes {
     /// No axis.
     pub const NONE: Axes = Axes(0);
 
-    /// One axis.
+    /// One axis; all that no value has are one.
     pub const fn one(axis: usize) -> Axes {
         Axes(if axis < MAX_RANK { 1 << axis } else { 1 << MAX_RANK })
     }
@@ -199,9 +199,12 @@ impl Axes {
 
 impl std::fmt::Debug for Axes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.iter().collect::<Vec<_>>().as_slice() {
+        let mut axes: Vec<String> = self.iter().map(|axis| axis.to_string()).collect();
+        // See [`Axes::one`].
+        axes.extend(self.contains(MAX_RANK).then(|| format!("{MAX_RANK} or more")));
+        match axes.as_slice() {
             [axis] => write!(f, "{axis}"),
-            axes => write!(f, "({})", axes.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")),
+            axes => write!(f, "({})", axes.join(", ")),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use geartrain_kernels::math::Dual;
 use geartrain_kernels::{Map, Params, TileFn};
 
 use crate::ir::error::Rule;
@@ -114,6 +115,9 @@ macro_rules! pointwise {
                 $crate::ops::pointwise::Pointwise::<$n>::print(self, x)
             }
             fn neutral(&self) -> &'static [(usize, f64)] { $crate::ops::pointwise::Pointwise::<$n>::neutral(self) }
+            fn tangent(&self, x: &[$crate::ir::op::Array], dx: &[$crate::ir::op::Array]) -> Option<Vec<f64>> {
+                Some($crate::ops::pointwise::tangent::<$n, _>(self, x, dx))
+            }
         }
     )* };
 }
@@ -127,7 +131,8 @@ pub fn attrs<const N: usize, P: Pointwise<N>>(op: &P) -> Attrs {
 /// All inputs have one float type, which is the output's.
 pub fn infer(arity: usize, x: &[Type]) -> Result<Type, Rule> {
     if x.len() != arity {
-        return Err(Rule::new(format!("wants {arity} inputs, got {}", x.len())));
+        let inputs = if arity == 1 { "input" } else { "inputs" };
+        return Err(Rule::new(format!("wants {arity} {inputs}, got {}", x.len())));
     }
     if let Some(t) = x.iter().find(|t| !t.dtype.is_float()) {
         return Err(Rule::new(format!("wants floats, got {}", t.dtype.name())).hint("cast it first"));
@@ -149,6 +154,17 @@ pub fn kernel<const N: usize, P: Pointwise<N>>(op: &P, x: &[Type]) -> Kernel {
 #[doc(hidden)]
 pub fn reference<const N: usize, P: Pointwise<N>>(op: &P, x: &[Array], y: Shape) -> Vec<f64> {
     (0..y.count()).map(|i| op.reference(gather(x, i))).collect()
+}
+
+/// By dual numbers, from the function that the kernel computes.
+#[doc(hidden)]
+pub fn tangent<const N: usize, P: Pointwise<N>>(op: &P, x: &[Array], dx: &[Array]) -> Vec<f64> {
+    let params = op.params();
+    let at = |i: usize| {
+        let (x, dx) = (gather::<N>(x, i), gather::<N>(dx, i));
+        P::map(&params, std::array::from_fn(|k| Dual::new(x[k], dx[k]))).slope
+    };
+    (0..x[0].values.len()).map(at).collect()
 }
 
 #[doc(hidden)]

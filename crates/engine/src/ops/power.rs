@@ -21,24 +21,9 @@ impl Pow {
     pub(crate) const EXAMPLE: Pow = Pow { p: 3.0 };
 }
 impl Map<1> for Pow {
-    /// In f64 for f32 too, so that it is rounded once. Small whole exponents are products.
     #[inline(always)]
     fn map<T: Real>(params: &Params, [x]: [T; 1]) -> T {
-        let (x, p) = (x.to_f64(), params[0]);
-        let square = x * x;
-        T::from_f64(if p == 2.0 {
-            square
-        } else if p == 3.0 {
-            square * x
-        } else if p == 4.0 {
-            square * square
-        } else if p == -1.0 {
-            1.0 / x
-        } else if p == -2.0 {
-            1.0 / square
-        } else {
-            libm::pow(x, p)
-        })
+        x.powf(params[0])
     }
 }
 impl Pointwise<1> for Pow {

@@ -38,6 +38,9 @@ impl Op for StopGradient {
     fn reference(&self, x: &[Array], _: Shape) -> Vec<f64> {
         x[0].values.clone()
     }
+    fn tangent(&self, x: &[Array], _: &[Array]) -> Option<Vec<f64>> {
+        Some(vec![0.0; x[0].values.len()])
+    }
     fn bound(&self, _: &[Array], y: &Array, _: f64) -> Vec<f64> {
         vec![0.0; y.values.len()]
     }

@@ -130,7 +130,8 @@ impl Program {
                 Some(_) => {}
             }
         }
-        let g = layout::with_copies(graph);
+        // The plan counts on it: a concatenation that nobody wants would bring memory for its parts.
+        let g = layout::with_copies(&simplify::dead_code(graph));
         let values = layout::values(&g);
         let first: Vec<NodeId> = g.outputs.iter().chain(&g.guards).map(|(_, id)| *id).collect();
         let early = simplify::needed(&g, &first);
@@ -282,7 +283,9 @@ impl Program {
             }
             Raw::Region { region: 1, .. } => RunError::Layout("the batch was made for another program".to_string()),
             Raw::Region { .. } => RunError::Layout("the state has other entries than the program".to_string()),
-            Raw::ReadOnlyState => RunError::Layout("the program updates the state, which was lent to read".to_string()),
+            Raw::ReadOnlyState => {
+                RunError::Layout("the program updates the state, which was lent to be read only".to_string())
+            }
         }
     }
 }

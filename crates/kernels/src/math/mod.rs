@@ -4,9 +4,12 @@
 //! `#[target_feature]` function. f64 functions are the crate `libm`'s, whose version is pinned. Fused multiply-add is
 //! always written out ([`Real::mul_add`]); where the CPU has none it is a software call that rounds alike.
 
+mod dual;
 mod single;
 #[cfg(test)]
 mod tests;
+
+pub use dual::Dual;
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) use single::exp_apart;
@@ -76,6 +79,8 @@ pub trait Real:
     fn cos(self) -> Self;
     /// `1 / (1 + exp(-self))`, accurate in both tails. f32: at most 2.4 ulp (2.34).
     fn sigmoid(self) -> Self;
+    /// `self` to the power `p`; NaN below 0 where `p` is not whole. Computed in f64, so that f32 is rounded once.
+    fn powf(self, p: f64) -> Self;
 }
 
 macro_rules! common {
@@ -86,6 +91,10 @@ macro_rules! common {
         const INFINITY: Self = <$t>::INFINITY;
         const NEG_INFINITY: Self = <$t>::NEG_INFINITY;
         const NAN: Self = <$t>::NAN;
+        #[inline(always)]
+        fn powf(self, p: f64) -> Self {
+            Self::from_f64(power(self.to_f64(), p))
+        }
         #[inline(always)]
         fn from_f64(x: f64) -> Self {
             x as $t
@@ -154,6 +163,20 @@ impl Real for f64 {
         cos = libm::cos,
         sigmoid = sigmoid_f64
     );
+}
+
+/// Small whole exponents are products.
+#[inline(always)]
+fn power(x: f64, p: f64) -> f64 {
+    let square = x * x;
+    match p {
+        2.0 => square,
+        3.0 => square * x,
+        4.0 => square * square,
+        -1.0 => 1.0 / x,
+        -2.0 => 1.0 / square,
+        _ => libm::pow(x, p),
+    }
 }
 
 /// As the one for f32: no exponential of a positive number, so that neither tail overflows.

@@ -1,0 +1,141 @@
+//! Messages of errors: which ones a source can make, and whether a text shows each of them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A message as the source writes it, with where it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Template {
+    /// File and line.
+    pub place: String,
+    /// The literal; `{..}` are holes.
+    pub text: String,
+}
+
+/// The string literals of `source` that follow one of `markers`, perhaps inside a `format!(`; tests at its end are left
+/// out.
+pub fn templates(place: &str, source: &str, markers: &[&str]) -> Vec<Template> {
+    let source = source.split("#[cfg(test)]").next().unwrap_or("");
+    let mut found = Vec::new();
+    for marker in markers {
+        for (at, _) in source.match_indices(marker) {
+            let line_start = source[..at].rfind('\n').map_or(0, |i| i + 1);
+            if source[line_start..at].trim_start().starts_with("//") {
+                continue;
+            }
+            let rest = source[at + marker.len()..].trim_start();
+            let rest = rest.strip_prefix("format!(").unwrap_or(rest).trim_start();
+            let Some(text) = rest.strip_prefix('"').and_then(literal) else { continue };
+            found.push(Template { place: format!("{place}:{}", source[..at].lines().count()), text });
+        }
+    }
+    found
+}
+
+/// A string literal up to its end, with escapes and line breaks resolved.
+fn literal(rest: &str) -> Option<String> {
+    let (mut text, mut chars) = (String::new(), rest.chars().peekable());
+    loop {
+        match chars.next()? {
+            '"' => return Some(text),
+            '\\' => match chars.next()? {
+                '\n' => while chars.next_if(|c| c.is_whitespace()).is_some() {},
+                'n' => text.push('\n'),
+                c => text.push(c),
+            },
+            c => text.push(c),
+        }
+    }
+}
+
+/// Whether `told` holds the message: its fixed parts in order, on one line.
+pub fn is_told(template: &str, told: &str) -> bool {
+    let parts = fixed_parts(template);
+    told.lines().any(|line| {
+        let mut rest = line;
+        parts.iter().all(|part| match rest.find(part.as_str()) {
+            Some(at) => {
+                rest = &rest[at + part.len()..];
+                true
+            }
+            None => false,
+        })
+    })
+}
+
+/// What stands between the holes.
+fn fixed_parts(template: &str) -> Vec<String> {
+    let (mut parts, mut depth) = (vec![String::new()], 0);
+    let mut chars = template.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '{' | '}' if chars.peek() == Some(&c) && depth == 0 => {
+                chars.next();
+                parts.last_mut().into_iter().for_each(|part| part.push(c));
+            }
+            '{' => depth += 1,
+            '}' => {
+                depth -= 1;
+                parts.push(String::new());
+            }
+            c if depth == 0 => parts.last_mut().into_iter().for_each(|part| part.push(c)),
+            _ => {}
+        }
+    }
+    parts.retain(|part| !part.is_empty());
+    parts
+}
+
+/// All `.rs` files below a folder, in order.
+pub fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        match path.is_dir() {
+            true => found.extend(sources(&path)),
+            false if path.extension().is_some_and(|e| e == "rs") => found.push(path),
+            false => {}
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The messages behind `markers` that `told` does not show, of those files below `folder` that are `wanted`.
+pub fn untold(folder: &Path, wanted: impl Fn(&str) -> bool, markers: &[&str], told: &str) -> Vec<Template> {
+    let mut all = Vec::new();
+    for path in sources(folder) {
+        let place = path.strip_prefix(folder).unwrap_or(&path).display().to_string();
+        if wanted(&place) && !place.ends_with("tests.rs") {
+            all.extend(templates(&place, &fs::read_to_string(&path).unwrap_or_default(), markers));
+        }
+    }
+    assert!(!all.is_empty(), "no message found below {}", folder.display());
+    // A hole alone passes on a message that is made elsewhere.
+    all.retain(|t| !fixed_parts(&t.text).is_empty() && !is_told(&t.text, told));
+    all
+}
+
+/// Compares a text with the file that holds what it should be; with `GEARTRAIN_BLESS=1` in the environment it is written
+/// anew instead.
+#[track_caller]
+pub fn same_as_file(path: &Path, text: &str) {
+    if std::env::var_os("GEARTRAIN_BLESS").is_some() {
+        fs::write(path, text).unwrap();
+    }
+    let known = fs::read_to_string(path).unwrap_or_default();
+    let changed: Vec<String> = difference(&known, text);
+    assert!(
+        changed.is_empty(),
+        "{} differs (- known, + now); read each line aloud, then write it anew with GEARTRAIN_BLESS=1:\n{}",
+        path.display(),
+        changed.join("\n")
+    );
+}
+
+/// Lines that only one text has.
+fn difference(known: &str, now: &str) -> Vec<String> {
+    let gone = known.lines().filter(|line| !now.lines().any(|other| other == *line)).map(|line| format!("- {line}"));
+    let new = now.lines().filter(|line| !known.lines().any(|other| other == *line)).map(|line| format!("+ {line}"));
+    gone.chain(new).collect()
+}
