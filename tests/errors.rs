@@ -71,7 +71,7 @@ fn unknown_keys_and_words_have_the_nearest_one() {
         dir.path(),
         "train --set model.kind=gtp2",
         2,
-        "model.kind wants gpt2, ngram, rnn or gru, got `gtp2`",
+        "model.kind wants gpt2, ngram, rnn, gru or mlp, got `gtp2`",
         "did you mean gpt2?",
     );
     std::fs::write(dir.path().join("c.toml"), "[train]\nsteps = 10\n\n[modle]\nlayers = 2\n").unwrap();

@@ -121,10 +121,7 @@ pub fn resume(args: &ResumeArgs) -> Outcome {
 
 fn finish(session: Session, until: Option<u64>, json: bool) -> Outcome {
     let interrupt = Interrupt::install()?;
-    let next = match session.trainer().data().encoder().task() {
-        Task::Tokens { .. } => "generate RUN --prompt \"...\"",
-        Task::Rows(_) => "predict RUN FILE",
-    };
+    let task = session.trainer().data().encoder().task();
     let outcome = if json {
         let mut watch = Json::default();
         let outcome = session.run(until, &interrupt, &mut watch);
@@ -137,7 +134,7 @@ fn finish(session: Session, until: Option<u64>, json: bool) -> Outcome {
         outcome?
     };
     if !json {
-        report(&outcome, next)?;
+        report(&outcome, &task)?;
     }
     match outcome.interrupted {
         Some(code) => Err(Failure::Interrupted(code)),
@@ -146,16 +143,19 @@ fn finish(session: Session, until: Option<u64>, json: bool) -> Outcome {
 }
 
 /// The end of a run, for people.
-fn report(outcome: &session::Outcome, next: &str) -> Outcome {
+fn report(outcome: &session::Outcome, task: &Task) -> Outcome {
     let run = show(&outcome.folder);
     line("")?;
-    line(&chart::chart(&outcome.curve, chart::WIDTH, chart::HEIGHT))?;
+    line(&chart::chart(&outcome.curve, task.loss_label(), chart::WIDTH, chart::HEIGHT))?;
     let loss = outcome.scores.as_ref().map_or(String::new(), |scores| format!(", validation {}", scores.words()));
     line(&format!("{} steps in {}{loss}", outcome.steps, duration(outcome.seconds)))?;
     line(&format!("run folder: {run}"))?;
     match outcome.interrupted {
         Some(_) => line(&format!("stopped; go on with: geartrain resume {run}")),
-        None => line(&format!("next: geartrain {}", next.replace("RUN", &run))),
+        None => match task {
+            Task::Tokens { .. } => line(&format!("next: geartrain generate {run} --prompt \"...\"")),
+            Task::Rows(_) => line(&format!("next: geartrain predict {run} FILE")),
+        },
     }
 }
 

@@ -31,9 +31,9 @@ const BETWEEN: usize = 3;
 const DOTS: (usize, usize) = (2, 4);
 const BITS: [[u8; 2]; 4] = [[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]];
 
-/// The curve as lines of text, each ended, no more than `width` characters across; the curve itself takes `height` lines. Too
+/// The curve as lines of text under a title, each ended, no more than `width` characters across; the curve itself takes `height` lines. Too
 /// small a size is raised to one that can be read. What is not finite is a gap.
-pub fn chart(curve: &Curve, width: usize, height: usize) -> String {
+pub fn chart(curve: &Curve, title: &str, width: usize, height: usize) -> String {
     let height = height.max(SMALLEST.1);
     let (low, high) = curve.losses();
     let label = |row: usize| {
@@ -47,7 +47,7 @@ pub fn chart(curve: &Curve, width: usize, height: usize) -> String {
     let margin = labels.iter().map(String::len).max().unwrap_or(0);
     let across = width.max(SMALLEST.0 + margin + 2) - margin - 2;
     let cells = Canvas::of(curve, across, height);
-    let mut text = String::from("loss (nats a token)\n");
+    let mut text = format!("{title}\n");
     for (row, label) in labels.iter().enumerate() {
         let tick = if label.is_empty() { '│' } else { '┤' };
         text.push_str(format!("{label:>margin$} {tick}{}", cells.line(row)).trim_end());
@@ -127,6 +127,8 @@ impl Canvas {
 mod tests {
     use super::*;
 
+    const TITLE: &str = "loss (nats a token)";
+
     fn curve(train: &[(u64, f64)], validation: &[(u64, f64)]) -> Curve {
         Curve { train: train.to_vec(), validation: validation.to_vec() }
     }
@@ -134,7 +136,7 @@ mod tests {
     #[test]
     fn a_curve_is_drawn_to_the_character() {
         let train: Vec<(u64, f64)> = (0..=20).map(|i| (i * 10 + 1, 1.0 + 2.0 / (1.0 + i as f64))).collect();
-        let text = chart(&curve(&train, &[(100, 1.5), (201, 1.2)]), 32, 5);
+        let text = chart(&curve(&train, &[(100, 1.5), (201, 1.2)]), TITLE, 32, 5);
         let expected = "\
 loss (nats a token)
 3.00 ┤⢣
@@ -153,7 +155,7 @@ loss (nats a token)
     fn every_line_fits() {
         let train: Vec<(u64, f64)> = (1..5000).map(|i| (i, (i as f64).sin() + 3.0)).collect();
         for (width, height) in [(0, 0), (20, 3), (40, 4), (80, 14), (81, 15), (200, 50)] {
-            let text = chart(&curve(&train, &[(2500, 3.0)]), width, height);
+            let text = chart(&curve(&train, &[(2500, 3.0)]), TITLE, width, height);
             let longest = text.lines().map(|line| line.chars().count()).max().unwrap();
             assert!(longest <= width.max(SMALLEST.0 + 7), "{longest} in {width}");
             assert_eq!(text.lines().count(), height.max(SMALLEST.1) + 4);
@@ -173,7 +175,7 @@ loss (nats a token)
             (vec![(0, 1e29), (u64::MAX, -1e29)], true),
             (vec![(0, f64::MAX), (1, -f64::MAX)], false),
         ] {
-            let text = chart(&curve(&points, &[]), WIDTH, HEIGHT);
+            let text = chart(&curve(&points, &[]), TITLE, WIDTH, HEIGHT);
             assert_eq!(text.chars().any(|c| ('\u{2801}'..='\u{28ff}').contains(&c)), dots, "{points:?}\n{text}");
             assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
         }
@@ -183,7 +185,7 @@ loss (nats a token)
     fn a_gap_is_left_where_the_loss_is_not_finite() {
         let train: Vec<(u64, f64)> =
             (0..100).map(|i| (i, if (40..60).contains(&i) { f64::NAN } else { 1.0 })).collect();
-        let text = chart(&curve(&train, &[]), 106, 3);
+        let text = chart(&curve(&train, &[]), TITLE, 106, 3);
         let line = text.lines().find(|line| line.contains('⠒') || line.contains('⠤') || line.contains('⠉')).unwrap();
         assert!(line.trim_end().contains("          "), "{text}");
     }

@@ -225,6 +225,10 @@ impl Config {
     /// It does not; the hint names the models that do.
     pub fn check_model(&self) -> Result<()> {
         let (data, model) = (self.data_kind(), self.model.kind);
+        if data != DataKind::Table && self.data.target.is_some() {
+            return Err(Error::usage("data.target is the column of a table, and the data is a text")
+                .hint("name a .csv, .tsv or .npy file, or leave --target out"));
+        }
         if data.suits(model) {
             return Ok(());
         }

@@ -27,6 +27,17 @@ pub enum Task {
     Rows(Columns),
 }
 
+impl Task {
+    /// What its losses are, as over a chart of them.
+    pub fn loss_label(&self) -> &'static str {
+        match self {
+            Task::Tokens { .. } => "loss (nats a token)",
+            Task::Rows(Columns { answer: Answer::Classes { .. }, .. }) => "loss (nats a row)",
+            Task::Rows(Columns { answer: Answer::Numbers { .. }, .. }) => "loss (squared error, standardised)",
+        }
+    }
+}
+
 /// What a forward pass gives.
 struct Forward<'g> {
     /// The loss of each prediction, in the order of the targets.

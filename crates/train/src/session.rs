@@ -158,7 +158,8 @@ impl Session {
             }
         }
         let folder = self.folder.path().to_path_buf();
-        plot::write(&self.folder.plot_path(), &curve, &folder.display().to_string())?;
+        let loss = self.trainer.data().encoder().task().loss_label();
+        plot::write(&self.folder.plot_path(), &curve, &folder.display().to_string(), loss)?;
         let run = folder.display().to_string();
         let val_loss = scores.as_ref().map(|scores: &Scores| scores.loss);
         self.tell(Done { done: true, steps: self.done, val_loss, run }.into(), &mut curve, watch)?;

@@ -39,7 +39,7 @@ impl Text {
         let meta = fs::metadata(path).map_err(|reason| unreadable(path, &reason))?;
         if !meta.is_dir() && path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv")) {
             return Err(Error::usage(format!("{label} is a table, not a text"))
-                .hint("to read its characters as any text, give it another ending, such as .txt"));
+                .hint("to train on its characters as on any text, give it another ending, such as .txt"));
         }
         let text = if meta.is_dir() { read_folder(path, &label)? } else { read_file(path)? };
         if text.is_empty() {

@@ -233,19 +233,7 @@ impl TableData {
         let shuffled = config.data.order == Reading::Shuffle;
         let order = Order::new(split.train.len(), config.train.batch, config.train.seed, shuffled);
         let (rows, columns, names) = (raw.rows, raw.columns.len(), word_inputs(&encoded));
-        TableData {
-            name: raw.name,
-            hash: raw.hash,
-            rows,
-            columns,
-            how,
-            encoded,
-            split,
-            order,
-            names,
-            notes,
-            warnings,
-        }
+        TableData { name: raw.name, hash: raw.hash, rows, columns, how, encoded, split, order, names, notes, warnings }
     }
 
     fn part(&self, part: Part) -> &[u32] {

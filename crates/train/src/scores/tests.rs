@@ -60,7 +60,8 @@ virginica            0           2        1008";
 
 #[test]
 fn every_matrix_fits_and_many_classes_show_their_mistakes() {
-    for (n, name, count) in [(10, "class", 12_345), (10, "a very long name of a class", 9), (13, "x", 1), (200, "k", 3)] {
+    for (n, name, count) in [(10, "class", 12_345), (10, "a very long name of a class", 9), (13, "x", 1), (200, "k", 3)]
+    {
         let names: Vec<String> = (0..n).map(|i| format!("{name}{i}")).collect();
         let mut confusion = Confusion::new(&names);
         confusion.rows[1][0] = count;

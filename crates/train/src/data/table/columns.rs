@@ -197,10 +197,11 @@ impl Encoder for Preprocessing {
             Learned::Classification { classes, rows, .. } => {
                 Answer::Classes { names: classes.clone(), rows: rows.clone() }
             }
-            Learned::Regression { numbers } => Answer::Numbers { stds: numbers.iter().map(|scale| scale.std).collect() },
+            Learned::Regression { numbers } => {
+                Answer::Numbers { stds: numbers.iter().map(|scale| scale.std).collect() }
+            }
         };
         let embedded = self.columns.iter().filter_map(embedded).collect();
         Task::Rows(Columns { numbers: self.numbers(), embedded, answer })
     }
 }
-

@@ -48,8 +48,9 @@ impl Cells for Rows {
 pub(super) fn read(path: &Path, config: &Config, wanted: Use) -> Result<Raw> {
     let label = path.display().to_string();
     let bytes = std::fs::read(path).map_err(|reason| match reason.kind() {
-        std::io::ErrorKind::NotFound => Error::usage(format!("there is no `{label}`"))
-            .hint("name a .csv file, or a text to train a language model"),
+        std::io::ErrorKind::NotFound => {
+            Error::usage(format!("there is no `{label}`")).hint("name a .csv file, or a text to train a language model")
+        }
         _ => Error::io("read", path, &reason),
     })?;
     let hash = super::sha256(&bytes);
@@ -72,7 +73,8 @@ pub(super) fn read(path: &Path, config: &Config, wanted: Use) -> Result<Raw> {
     }
     let cells = Rows { label: label.clone(), columns: columns.clone(), rows };
     let name = super::short_name(path);
-    let mut raw = Raw { label, name, hash, columns, targets: Vec::new(), rows: cells.rows.len(), cells: Box::new(cells) };
+    let mut raw =
+        Raw { label, name, hash, columns, targets: Vec::new(), rows: cells.rows.len(), cells: Box::new(cells) };
     raw.targets = target(&raw, config.data.target.as_deref(), wanted)?;
     Ok(raw)
 }
@@ -87,7 +89,8 @@ fn target(raw: &Raw, name: Option<&str>, wanted: Use) -> Result<Vec<usize>> {
             let usual = ["target", "label", "class", "outcome", "y"];
             let usual = raw.columns.iter().find(|name| usual.contains(&name.to_lowercase().as_str()));
             let likely = usual.or(raw.columns.last()).map_or("", String::as_str);
-            let likely = if likely.contains(char::is_whitespace) { format!("\"{likely}\"") } else { likely.to_string() };
+            let likely =
+                if likely.contains(char::is_whitespace) { format!("\"{likely}\"") } else { likely.to_string() };
             Err(Error::usage(format!("--target is missing: which column of {} is to be learned?", raw.label))
                 .hint(format!("for example --target {likely}; the columns: {}", list(&raw.columns))))
         }
@@ -122,11 +125,8 @@ fn separator(text: &str) -> u8 {
 
 /// Every record of a text, the names first, with the line at which it begins. Empty lines are left out.
 fn records(text: &str, label: &str) -> Result<Vec<(StringRecord, u64)>> {
-    let mut reader = ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .delimiter(separator(text))
-        .from_reader(text.as_bytes());
+    let mut reader =
+        ReaderBuilder::new().has_headers(false).flexible(true).delimiter(separator(text)).from_reader(text.as_bytes());
     let mut rows: Vec<(StringRecord, u64)> = Vec::new();
     let (mut line, mut counted) = (1u64, 0usize);
     let bytes = text.as_bytes();

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::columns::{Form, Learned, Preprocessing};
-use super::raw::{Raw, list};
+use super::raw::{Cell, Raw, list};
 use crate::error::{Error, Result, count};
 
 /// Every row of a table as a model reads it.
@@ -98,7 +98,11 @@ fn empty(how: &Preprocessing, raw: &Raw, row: usize, column: usize) -> Result<bo
 
 /// A cell that is empty and must not be.
 pub(super) fn missing(raw: &Raw, row: usize, column: usize) -> Error {
-    raw.error(row, column, "the cell is empty").hint(
+    let what = match raw.cell(row, column) {
+        Cell::Text(_) => "the cell is empty",
+        Cell::Number(_) => "the number is NaN",
+    };
+    raw.error(row, column, what).hint(
         "fill it in; or train with --set data.missing=mean, which takes the mean of its column (among words, a word of its own)",
     )
 }

@@ -99,8 +99,11 @@ fn target(raw: &Raw, config: &Config, notes: &mut Vec<String>) -> Result<Chosen>
     let name = if several { "y".to_string() } else { raw.columns[first].clone() };
     let classes = config.data.task == TaskKind::Classification;
     if several && classes {
-        return Err(Error::usage(format!("data.task=classification wants one target a row, got {}", raw.targets.len()))
-            .hint("give the class of each row as one whole number, in an array of (rows)"));
+        return Err(Error::usage(format!(
+            "data.task=classification wants one target a row, got {}",
+            raw.targets.len()
+        ))
+        .hint("give the class of each row as one whole number, in an array of (rows)"));
     }
     let numbers = several || numeric(raw, first);
     if !numbers && config.data.task == TaskKind::Regression {
@@ -131,7 +134,9 @@ fn decision(name: &str, form: &Learned, targets: usize, numbers: bool, task: Tas
             let other = if !forced && numbers { " (as numbers: --set data.task=regression)" } else { "" };
             format!("target `{name}`: {what}, so this is a classification{other}")
         }
-        Learned::Regression { .. } if targets > 1 => format!("target: {targets} numbers a row, so this is a regression"),
+        Learned::Regression { .. } if targets > 1 => {
+            format!("target: {targets} numbers a row, so this is a regression")
+        }
         Learned::Regression { .. } => format!("target `{name}`: numbers, so this is a regression"),
     }
 }
@@ -176,8 +181,9 @@ fn learned_classes(raw: &Raw, column: usize, numbers: bool) -> Result<(Learned, 
     }
     if classes.len() > CLASSES || classes.len() > FEW && classes.len() * 2 > raw.rows {
         let (n, rows) = (count(classes.len(), "different value"), count(raw.rows, "row"));
-        return Err(Error::usage(format!("the target `{name}` has {n} in {rows}, too many to be classes"))
-            .hint("choose a column whose values come back: each class needs several rows, and there may be 1,000 classes"));
+        return Err(Error::usage(format!("the target `{name}` has {n} in {rows}, too many to be classes")).hint(
+            "choose a column whose values come back: each class needs several rows, and there may be 1,000 classes",
+        ));
     }
     let places: HashMap<&str, u32> = classes.iter().map(String::as_str).zip(0u32..).collect();
     let of_rows = labels.iter().map(|label| places.get(label.as_str()).copied().unwrap_or(0)).collect();
@@ -274,7 +280,9 @@ impl Looking<'_> {
         let hint = format!("or leave the column out with --set data.ignore={}", raw.columns[at]);
         if date(text) {
             let what = format!("`{text}` is a date or a time, which is not read");
-            return Err(raw.error(first, at, what).hint(format!("make numbers of it, such as year, month and day, {hint}")));
+            return Err(raw
+                .error(first, at, what)
+                .hint(format!("make numbers of it, such as year, month and day, {hint}")));
         }
         if comma_number(text) {
             let what = format!("`{text}` is not a number: a decimal point is `.`, and nothing sets thousands apart");
@@ -309,7 +317,8 @@ impl Looking<'_> {
         train.iter().for_each(|row| *counts.entry(raw.word(*row as usize, at)).or_default() += 1);
         if counts.len() > ONE_HOT && counts.len() * 2 > train.len() {
             let (name, n, rows) = (&raw.columns[at], count(counts.len(), "different word"), count(train.len(), "row"));
-            let what = format!("{}: column `{name}` has {n} in {rows}, so hardly anything can be learned from it", raw.label);
+            let what =
+                format!("{}: column `{name}` has {n} in {rows}, so hardly anything can be learned from it", raw.label);
             return Err(Error::usage(what).hint(format!("leave it out with --set data.ignore={name}")));
         }
         Ok(match counts.len() {

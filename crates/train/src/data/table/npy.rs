@@ -187,7 +187,8 @@ fn parse(label: &str, bytes: Vec<u8>) -> std::result::Result<Array, String> {
     let (header, start) = header(&bytes)?;
     let descr = value(header, "descr")?;
     let descr = descr.trim_matches(['\'', '"']);
-    let number = Number::parse(descr).ok_or_else(|| format!("holds `{descr}`, which are no numbers that are read here"))?;
+    let number =
+        Number::parse(descr).ok_or_else(|| format!("holds `{descr}`, which are no numbers that are read here"))?;
     let by_column = match value(header, "fortran_order")? {
         "True" => true,
         "False" => false,

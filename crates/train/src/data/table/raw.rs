@@ -139,7 +139,8 @@ pub(super) fn comma_number(text: &str) -> bool {
 /// Whether a text looks like a date or a time of day: `2024-01-31`, `31.01.2024`, `1/31/24`, `12:30`.
 pub(super) fn date(text: &str) -> bool {
     let first = text.split([' ', 'T']).next().unwrap_or(text);
-    let digits = |parts: &[&str]| parts.iter().all(|p| (1..=4).contains(&p.len()) && p.bytes().all(|b| b.is_ascii_digit()));
+    let digits =
+        |parts: &[&str]| parts.iter().all(|p| (1..=4).contains(&p.len()) && p.bytes().all(|b| b.is_ascii_digit()));
     let made_of = |separator: char, lengths: std::ops::RangeInclusive<usize>| {
         let parts: Vec<&str> = first.split(separator).collect();
         lengths.contains(&parts.len()) && digits(&parts)
