@@ -256,7 +256,7 @@ fn changed_files_are_refused() {
             "loss",
             "toll",
             format!("`{}` has changed", std::fs::canonicalize(&data).unwrap().display()),
-            "put the old text back, or start a new run",
+            "put the old data back, or start a new run",
         ),
         (
             "a/config.toml",
