@@ -205,6 +205,51 @@ fn predictions_of_numbers_and_of_two_classes() {
     assert!(right >= 48, "{right} of 50");
 }
 
+/// The file that numpy.save writes of f32.
+fn npy(folder: &Path, name: &str, shape: &str, numbers: impl Iterator<Item = f32>) {
+    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}");
+    header += &(" ".repeat(63 - (header.len() + 10) % 64) + "\n");
+    let length = (header.len() as u16).to_le_bytes();
+    let numbers: Vec<u8> = numbers.flat_map(f32::to_le_bytes).collect();
+    let bytes = [b"\x93NUMPY\x01\x00".as_slice(), &length, header.as_bytes(), &numbers].concat();
+    std::fs::write(folder.join(name), bytes).unwrap();
+}
+
+#[test]
+fn arrays_of_numpy_are_tables_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let data = digits::load_dataset();
+    npy(dir, "X.npy", "(1797, 64)", data.data.iter().copied());
+    npy(dir, "y.npy", "(1797,)", data.target.iter().copied());
+    npy(dir, "few.npy", "(3, 64)", data.data.iter().copied().take(192));
+    npy(dir, "narrow.npy", "(3, 63)", data.data.iter().copied().take(189));
+    npy(dir, "wide.npy", "(3, 65)", data.data.iter().copied().take(195));
+    let lines = json(&run(dir, "train X.npy --target y.npy --out a --json").good());
+    let accuracy = lines.iter().rev().find_map(|line| line["val_accuracy"].as_f64()).unwrap();
+    assert!(accuracy > 0.96, "{accuracy}");
+    let found = run(dir, "predict a few.npy").good();
+    let classes: Vec<&str> = found.lines().skip(1).map(|line| line.split(',').next().unwrap()).collect();
+    assert_eq!(classes, ["0", "1", "2"]);
+    let eval = run(dir, "eval a X.npy --target y.npy").good();
+    assert!(eval.contains(" of 1797)"), "{eval}");
+    let (_, err) = run(dir, "predict a narrow.npy").refused();
+    assert!(err.starts_with("error: narrow.npy is without 1 column that the run has learned from: `63`"), "{err}");
+    let (_, err) = run(dir, "predict a wide.npy").refused();
+    assert!(err.starts_with("error: wide.npy has 65 columns, and the run has learned from 64"), "{err}");
+    // Several numbers of a row at once: x, and its double.
+    npy(dir, "x.npy", "(500, 1)", (0..500).map(|i| (i % 97) as f32));
+    npy(dir, "two.npy", "(500, 2)", (0..500).flat_map(|i| [(i % 97) as f32, 2.0 * (i % 97) as f32 + 5.0]));
+    run(dir, "train x.npy --target two.npy --out b --json").good();
+    let found = run(dir, "predict b x.npy").good();
+    assert_eq!(found.lines().next(), Some("prediction_0,prediction_1"));
+    for (i, line) in found.lines().skip(1).enumerate() {
+        let (a, b) = line.split_once(',').unwrap();
+        let (a, b, x): (f64, f64, f64) = (a.parse().unwrap(), b.parse().unwrap(), (i % 97) as f64);
+        assert!((a - x).abs() < 8.0 && (b - 2.0 * x - 5.0).abs() < 16.0, "row {i}: {line}");
+    }
+}
+
 #[test]
 fn balanced_classes_find_the_rare_one() {
     let folder = tempfile::tempdir().unwrap();

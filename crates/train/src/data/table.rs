@@ -90,8 +90,7 @@ fn load(kind: &'static Kind, config: &Config, encoder: Option<Arc<dyn Encoder>>)
         _ => vec![0; raw.rows],
     };
     let split = split(&classes, config.data.validation, config.train.seed);
-    let warnings = encoded.warnings.clone();
-    Ok(Box::new(TableData::new(config, raw, how, encoded, split, (Vec::new(), warnings))))
+    Ok(Box::new(TableData::new(config, raw, how, encoded, split, (Vec::new(), Vec::new()))))
 }
 
 /// The rows of a table to be answered, their targets perhaps unknown.

@@ -133,7 +133,57 @@ fn balanced(examples: &[usize]) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
+    use geartrain_engine::State;
+
     use super::*;
+    use crate::config::DataKind;
+    use crate::model::{self, Task};
+
+    fn names(n: usize) -> Vec<String> {
+        (0..n).map(|i| format!("c{i}")).collect()
+    }
+
+    /// What the evaluation graph with fresh weights gives of rows: losses and answers.
+    fn evaluated(answer: Answer, fill: impl Fn(&mut geartrain_engine::Batch)) -> (Vec<f32>, Vec<f32>) {
+        let config = Config::defaults(DataKind::Table);
+        let task = Task::Rows(Columns { numbers: 3, embedded: vec![Embedded { rows: 4, width: 2 }], answer });
+        let graph = model::evaluation_graph(&config, &task).unwrap();
+        let state = State::new(&graph, 3).unwrap();
+        let mut program = model::compile(&graph, &state, &config).unwrap();
+        let mut batch = program.batch();
+        let features = batch.f32s("features").unwrap();
+        features.iter_mut().enumerate().for_each(|(i, x)| *x = (i % 7) as f32 - 3.0);
+        batch.u32s("words.0").unwrap().iter_mut().enumerate().for_each(|(i, word)| *word = i as u32 % 4);
+        fill(&mut batch);
+        program.evaluate(&state, &batch).unwrap();
+        (program.f32s("losses").unwrap().to_vec(), program.f32s("answers").unwrap().to_vec())
+    }
+
+    #[test]
+    fn losses_are_those_of_the_answers() {
+        for n in [2, 5] {
+            let targets = |i: usize| i * 3 % n;
+            let (losses, answers) = evaluated(Answer::Classes { names: names(n), rows: vec![1; n] }, |batch| {
+                batch.u32s("targets").unwrap().iter_mut().enumerate().for_each(|(i, y)| *y = targets(i) as u32);
+            });
+            for (i, loss) in losses.iter().enumerate() {
+                let p = match (n, targets(i)) {
+                    (2, 1) => answers[i],
+                    (2, _) => 1.0 - answers[i],
+                    (_, target) => answers[i * n + target],
+                };
+                assert!((loss + p.ln()).abs() < 1e-4 * (1.0 + loss), "{n} classes, row {i}: {loss} for {p}");
+            }
+        }
+        let target = |i: usize| (i % 9) as f32 / 4.0;
+        let (losses, answers) = evaluated(Answer::Numbers { stds: vec![1.0, 2.0] }, |batch| {
+            batch.f32s("targets").unwrap().iter_mut().enumerate().for_each(|(i, y)| *y = target(i));
+        });
+        for (i, loss) in losses.iter().enumerate() {
+            let of = |j: usize| (answers[2 * i + j] - target(2 * i + j)).powi(2);
+            assert!((loss - (of(0) + of(1)) / 2.0).abs() < 1e-4 * (1.0 + loss), "row {i}: {loss}");
+        }
+    }
 
     #[test]
     fn balanced_weights_have_a_mean_of_one() {

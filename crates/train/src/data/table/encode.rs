@@ -130,9 +130,9 @@ fn indices(
     if let Some((row, word)) = first {
         let others = match unknown - 1 {
             0 => String::new(),
-            n => format!(", and so are {} below", count(n, "cell")).replace("are 1 cell", "is 1 cell"),
+            n => format!("; the same holds for {} of this column", count(n, "more cell")),
         };
-        warnings.push(raw.error(row, column, format!("`{word}` is not a word that was learned{others}")).what);
+        warnings.push(raw.error(row, column, format!("the run has not learned `{word}`{others}")).what);
     }
     Ok(indices)
 }

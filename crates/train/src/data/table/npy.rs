@@ -142,6 +142,9 @@ pub(super) fn read(path: &Path, config: &Config, wanted: Use) -> Result<Raw> {
                     .hint("features and targets must have a row for each other"));
             }
             hash = super::sha256(format!("{hash} {}", super::sha256(&y.bytes)).as_bytes());
+            if y.columns == 0 {
+                return Err(Error::usage(format!("{} has no numbers", y.label)).hint("targets are an array of (rows)"));
+            }
             let name = |i: usize| if y.columns == 1 { "y".to_string() } else { format!("y{i}") };
             columns.extend((0..y.columns).map(name));
             let targets = (x.columns..x.columns + y.columns).collect();

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use crate::error::{Error, Result, count};
+use crate::error::{Error, Result, thousands};
 
 /// The largest number that is taken, either way: its square and the sum of many of those stay finite.
 pub(super) const LARGEST: f64 = 1e30;
@@ -154,6 +154,6 @@ pub(super) fn list(names: &[String]) -> String {
     let shown: Vec<String> = names.iter().take(MOST).map(|name| format!("`{name}`")).collect();
     match names.len().saturating_sub(MOST) {
         0 => shown.join(", "),
-        more => format!("{} and {}", shown.join(", "), count(more, "more").trim_end_matches('s')),
+        more => format!("{} and {}", shown.join(", "), format_args!("{} more", thousands(more))),
     }
 }

@@ -338,7 +338,10 @@ fn questions_may_have_other_columns_in_any_order() {
     assert_eq!(ask("y,k,x\nb,k1,3\n,k2,4\n").unwrap().0.targets, Targets::None, "a target with holes is left alone");
     let (unknown, warnings) = ask("x,k\n3,k9\n4,k1\n5,k8\n").unwrap();
     assert_eq!(unknown.numbers[1..4], [0.0; 3]);
-    assert_eq!(warnings, ["q.csv:2: column `k`: `k9` is not a word that was learned, and so is 1 cell below"]);
+    assert_eq!(
+        warnings,
+        ["q.csv:2: column `k`: the run has not learned `k9`; the same holds for 1 more cell of this column"]
+    );
     assert_eq!(ask("k\nk1\n").unwrap_err(), "q.csv is without 1 column that the run has learned from: `x`");
     assert_eq!(
         ask("x,k\n3,k1\nfour,k1\n").unwrap_err().split(": ").take(2).collect::<Vec<_>>(),

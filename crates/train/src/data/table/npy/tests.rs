@@ -100,6 +100,7 @@ fn a_pair_is_a_table() {
     write("y.npy", npy("|u1", false, "(30,)", &(0..30).map(|i| i % 3).collect::<Vec<u8>>()));
     write("two.npy", npy("<f8", false, "(30, 2)", &f64s((0..60).map(|i| f64::from(i) * 0.5))));
     write("short.npy", npy("|u1", false, "(29,)", &[0; 29]));
+    write("none.npy", npy("<f8", false, "(30, 0)", &[]));
     write("one.npy", npy("<f8", false, "(30,)", &f64s((0..30).map(f64::from))));
     let mut nan: Vec<f64> = (0..60).map(f64::from).collect();
     nan[35] = f64::NAN;
@@ -114,6 +115,8 @@ fn a_pair_is_a_table() {
     assert_eq!(what("x.npy", &[]), "--target is missing: which file has the targets of x.npy?");
     assert_eq!(what("x.npy", &[("data.target", "y")]), "the target of an array is an .npy file, got `y`");
     assert_eq!(what("x.npy", &[("data.target", "short.npy")]), "x.npy has 30 rows, and short.npy has 29 rows");
+    assert_eq!(what("x.npy", &[("data.target", "none.npy")]), "none.npy has no numbers");
+    assert_eq!(what("none.npy", &[y]), "none.npy has no column but the target");
     assert_eq!(what("one.npy", &[y]), "one.npy has one axis, and features have two: (rows, features)");
     assert_eq!(what("nan.npy", &[y]), "nan.npy[17, 1]: the number is NaN");
     assert!(load("nan.npy", &[y, ("data.missing", "mean")]).is_ok());
