@@ -28,9 +28,10 @@ fn iris_table(folder: &Path) {
 
 /// Trains with these seeds and gives the mean of a figure of the last evaluation.
 fn mean(folder: &Path, file: &str, figure: &str, seeds: std::ops::RangeInclusive<u64>) -> f64 {
+    // One thread: a step is too small to be shared.
     let n = seeds.clone().count() as f64;
     let last = |seed| {
-        let args = format!("train {file} --target target --json --out {file}-{seed} --seed {seed}");
+        let args = format!("train {file} --target target --json --out {file}-{seed} --seed {seed} --threads 1");
         let lines = json(&run(folder, &args).good());
         lines
             .iter()

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use crate::atomic;
 use crate::data::{Preprocessing, Questions, encoder_as};
@@ -137,18 +137,22 @@ impl Predictions {
     /// A row as a JSON object: `{"prediction":"setosa","p":{"setosa":0.99,"virginica":0.01}}`, of numbers
     /// `{"prediction":3.5}`, of several a list.
     pub fn json(&self, row: usize) -> String {
-        let number = |x: f32| serde_json::from_str::<Value>(&format!("{x}")).unwrap_or(Value::Null);
-        let line = match &self.answers {
+        // Written by hand, because the classes keep their order. Finite numbers print as JSON.
+        let text = |text: &str| Value::from(text).to_string();
+        match &self.answers {
             Answers::Classes(rows) => {
-                let p = self.names.iter().cloned().zip(rows[row].iter().map(|p| number(*p)));
-                json!({ "prediction": self.class(&rows[row]), "p": p.collect::<Map<String, Value>>() })
+                let of = |(name, p): (&String, &f32)| format!("{}:{p}", text(name));
+                let p: Vec<String> = self.names.iter().zip(&rows[row]).map(of).collect();
+                format!("{{\"prediction\":{},\"p\":{{{}}}}}", text(self.class(&rows[row])), p.join(","))
             }
-            Answers::Numbers(rows) => match rows[row][..] {
-                [x] => json!({ "prediction": number(x as f32) }),
-                ref several => json!({ "prediction": several.iter().map(|x| number(*x as f32)).collect::<Vec<_>>() }),
-            },
-        };
-        line.to_string()
+            Answers::Numbers(rows) => {
+                let numbers: Vec<String> = rows[row].iter().map(|x| format!("{}", *x as f32)).collect();
+                match &numbers[..] {
+                    [one] => format!("{{\"prediction\":{one}}}"),
+                    several => format!("{{\"prediction\":[{}]}}", several.join(",")),
+                }
+            }
+        }
     }
 
     /// A line about how they fit the target, where the table has it.
@@ -166,5 +170,37 @@ impl Predictions {
                 .hint("remove it, or choose another name for --out"));
         }
         atomic::replace(path, |sink| sink.write_all(self.csv().as_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn predictions(names: &[&str], answers: Answers) -> Predictions {
+        let names = names.iter().map(|name| name.to_string()).collect();
+        Predictions { names, answers, fit: None, warnings: vec![] }
+    }
+
+    #[test]
+    fn rows_are_csv_and_json() {
+        let classes = predictions(&["b, \"x\"", "a"], Answers::Classes(vec![vec![0.75, 0.25], vec![0.5, 1e-9]]));
+        let csv = "prediction,\"p_b, \"\"x\"\"\",p_a\n\"b, \"\"x\"\"\",0.75,0.25\n\"b, \"\"x\"\"\",0.5,0.000000001\n";
+        assert_eq!(classes.csv(), csv);
+        assert_eq!(classes.json(0), r#"{"prediction":"b, \"x\"","p":{"b, \"x\"":0.75,"a":0.25}}"#);
+        let number = predictions(&["y"], Answers::Numbers(vec![vec![0.1], vec![-3e20]]));
+        assert_eq!(number.csv(), "prediction\n0.1\n-300000000000000000000\n");
+        assert_eq!(
+            (number.json(0), number.json(1)),
+            (r#"{"prediction":0.1}"#.into(), r#"{"prediction":-300000000000000000000}"#.into())
+        );
+        let two = predictions(&["y0", "y1"], Answers::Numbers(vec![vec![1.5, 2.0]]));
+        assert_eq!(
+            (two.csv().as_str(), two.json(0)),
+            ("prediction_0,prediction_1\n1.5,2\n", r#"{"prediction":[1.5,2]}"#.into())
+        );
+        for (rows, row) in [(&classes, 0), (&classes, 1), (&number, 1), (&two, 0)] {
+            assert!(serde_json::from_str::<Value>(&rows.json(row)).is_ok());
+        }
     }
 }

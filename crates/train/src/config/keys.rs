@@ -198,7 +198,7 @@ pub const KEYS: &[Key] = &[
         "What an empty cell of a table is: an error, or the mean of its column (among words, a word of its own)."),
 
     key("model.kind", KeyType::Choice(ModelKind::NAMES), "gpt2", |c| Slot::Choice(&mut c.model.kind),
-        "The network.").flag("--model"),
+        "The network.").but(&[(TABLE, "mlp")]).flag("--model"),
     key("model.layers", size(1), "4", |c| Slot::Size(&mut c.model.layers),
         "How many transformer blocks, or hidden layers of mlp.").but(&[(MLP, "2")]),
     key("model.heads", size(1), "4", |c| Slot::Size(&mut c.model.heads),

@@ -1,7 +1,7 @@
 //! A table as a dataset: rows of numbers and words, and a target that is learned.
 //!
-//! A file is read into cells ([`csv`], [`npy`]), which [`fit`] looks at to decide how each column is read and how the rows
-//! are split; [`encode`] turns cells into arrays. Everything after the reading is the same for every kind of file.
+//! A file is read into cells ([`csv`], [`npy`]), which `fit` looks at to decide how each column is read and how the rows
+//! are split; `encode` turns cells into arrays. Everything after the reading is the same for every kind of file.
 
 mod columns;
 pub mod csv;
