@@ -47,6 +47,18 @@ impl DataKind {
         (self == DataKind::Table) == (model == ModelKind::Mlp)
     }
 
+    /// The error of a model that does not read it; the hint names those that do.
+    pub(crate) fn misfit(self, model: ModelKind) -> Error {
+        let fitting = ModelKind::ALL.iter().filter(|model| self.suits(**model)).map(|model| model.name());
+        let fitting = parse::one_of(&fitting.collect::<Vec<_>>());
+        let (wrong, right) = match self {
+            DataKind::Table => ("text", "table"),
+            DataKind::Names | DataKind::Text => ("table", "text"),
+        };
+        Error::usage(format!("{} is a model of a {wrong}, and the data is a {right}", model.name()))
+            .hint(format!("take --model {fitting}"))
+    }
+
     /// The model that is trained on it where none is named.
     pub fn model(self) -> ModelKind {
         match self {
@@ -229,17 +241,7 @@ impl Config {
             return Err(Error::usage("data.target is the column of a table, and the data is a text")
                 .hint("name a .csv, .tsv or .npy file, or leave --target out"));
         }
-        if data.suits(model) {
-            return Ok(());
-        }
-        let fitting = ModelKind::ALL.iter().filter(|model| data.suits(**model)).map(|model| model.name());
-        let fitting = parse::one_of(&fitting.collect::<Vec<_>>());
-        let (wrong, right) = match data {
-            DataKind::Table => ("text", "table"),
-            DataKind::Names | DataKind::Text => ("table", "text"),
-        };
-        Err(Error::usage(format!("{} is a model of a {wrong}, and the data is a {right}", model.name()))
-            .hint(format!("take --model {fitting}")))
+        if data.suits(model) { Ok(()) } else { Err(data.misfit(model)) }
     }
 
     /// What is trained on, by the ending of the path.

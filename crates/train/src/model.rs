@@ -12,7 +12,7 @@ use geartrain_nn::optim::{self, AdamW, Momentum, Optimizer, Sgd};
 pub use rows::{Answer, Columns, Embedded};
 pub use tokens::{answers_a_window, writing_graph};
 
-use crate::config::{Activation, Config, Decay, OptimizerKind, Precision};
+use crate::config::{Activation, Config, DataKind, Decay, OptimizerKind, Precision};
 use crate::error::{Error, Result};
 
 /// What a model reads and what it answers: the one thing on which data and model must agree.
@@ -50,7 +50,12 @@ struct Forward<'g> {
 
 /// Adds the forward pass over `rows` rows and its inputs to a graph.
 fn forward<'g>(g: &'g Graph, config: &Config, task: &Task, rows: usize, dropout: &Dropout<'g>) -> Result<Forward<'g>> {
+    let data = match task {
+        Task::Tokens { .. } => DataKind::Text,
+        Task::Rows(_) => DataKind::Table,
+    };
     match task {
+        _ if !data.suits(config.model.kind) => Err(data.misfit(config.model.kind)),
         Task::Tokens { vocab } => tokens::forward(g, config, config.vocab_for(*vocab)?, rows, dropout),
         Task::Rows(columns) => Ok(rows::forward(g, config, columns, rows, dropout)),
     }

@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 pub use columns::Preprocessing;
 
 use crate::config::{Config, Order as Reading};
-use crate::data::{Dataset, Encoder, Kind, Part, encoder_as};
+use crate::data::{Dataset, Encoder, Part, encoder_as};
 use crate::error::{Error, Result, count};
 use crate::tokenizer::hex;
 use columns::{Learned, Source};
@@ -53,7 +53,8 @@ fn short_name(path: &Path) -> String {
 }
 
 /// Reads the table that a configuration names.
-fn read(kind: &'static Kind, config: &Config, wanted: Use) -> Result<Raw> {
+fn read(source: Source, config: &Config, wanted: Use) -> Result<Raw> {
+    let kind = source.kind();
     let Some(path) = config.data.path.as_deref().map(Path::new) else {
         return Err(Error::usage(format!("data.path is missing: where is the {}?", kind.name))
             .hint("name the file, as in `geartrain train FILE.csv --target COLUMN`"));
@@ -62,9 +63,9 @@ fn read(kind: &'static Kind, config: &Config, wanted: Use) -> Result<Raw> {
         let what = format!("the run has learned from a {}, and `{}` is none", kind.name, path.display());
         return Err(Error::usage(what).hint("give data of the form that the run was trained with"));
     }
-    let raw = match kind.name == npy::KIND.name {
-        true => npy::read(path, config, wanted)?,
-        false => csv::read(path, config, wanted)?,
+    let raw = match source {
+        Source::Csv => csv::read(path, config, wanted)?,
+        Source::Npy => npy::read(path, config, wanted)?,
     };
     // Rows are counted in 32 bits.
     match raw.rows > i32::MAX as usize {
@@ -74,9 +75,8 @@ fn read(kind: &'static Kind, config: &Config, wanted: Use) -> Result<Raw> {
 }
 
 /// Loads a table to learn from, or to measure a run on.
-fn load(kind: &'static Kind, config: &Config, encoder: Option<Arc<dyn Encoder>>) -> Result<Box<dyn Dataset>> {
-    let raw = read(kind, config, Use::Learn)?;
-    let source = if kind.name == npy::KIND.name { Source::Npy } else { Source::Csv };
+fn load(source: Source, config: &Config, encoder: Option<Arc<dyn Encoder>>) -> Result<Box<dyn Dataset>> {
+    let raw = read(source, config, Use::Learn)?;
     let Some(encoder) = encoder else {
         let fit = fit::fit(&raw, config, source)?;
         let encoded = encode(&fit.preprocessing, &raw)?;
@@ -112,7 +112,7 @@ impl Questions {
     pub fn read(config: &Config, how: &Preprocessing, path: &Path) -> Result<Questions> {
         let mut config = config.clone();
         config.data.path = Some(path.to_string_lossy().into_owned());
-        let mut raw = read(how.kind(), &config, Use::Answer)?;
+        let mut raw = read(how.source, &config, Use::Answer)?;
         let known = |name: &String| {
             how.columns.iter().any(|column| column.name == *name)
                 || *name == how.target.name

@@ -186,6 +186,18 @@ mod tests {
     }
 
     #[test]
+    fn another_model_is_refused() {
+        let answer = Answer::Numbers { stds: vec![1.0] };
+        let rows = Task::Rows(Columns { numbers: 3, embedded: vec![], answer });
+        for (data, task, what) in [
+            (DataKind::Text, rows, "gpt2 is a model of a text, and the data is a table"),
+            (DataKind::Table, Task::Tokens { vocab: 9 }, "mlp is a model of a table, and the data is a text"),
+        ] {
+            assert_eq!(model::training_graph(&Config::defaults(data), &task).unwrap_err().what, what);
+        }
+    }
+
+    #[test]
     fn balanced_weights_have_a_mean_of_one() {
         for examples in [vec![90, 10], vec![1, 1, 1], vec![3, 5, 992]] {
             let weights = balanced(&examples);

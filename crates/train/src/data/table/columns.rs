@@ -41,6 +41,15 @@ pub(super) enum Source {
     Npy,
 }
 
+impl Source {
+    pub(super) fn kind(self) -> &'static Kind {
+        match self {
+            Source::Csv => &csv::KIND,
+            Source::Npy => &npy::KIND,
+        }
+    }
+}
+
 /// A column that the model reads.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Column {
@@ -176,10 +185,7 @@ impl Preprocessing {
 
 impl Encoder for Preprocessing {
     fn kind(&self) -> &'static Kind {
-        match self.source {
-            Source::Csv => &csv::KIND,
-            Source::Npy => &npy::KIND,
-        }
+        self.source.kind()
     }
     fn to_json(&self) -> String {
         // Nothing in it can fail to be written: keys are strings and numbers are finite.

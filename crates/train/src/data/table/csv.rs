@@ -5,7 +5,7 @@ use std::path::Path;
 use csv::{ReaderBuilder, StringRecord};
 
 use super::raw::{Cell, Cells, Raw, list, number};
-use super::{Preprocessing, Use, load};
+use super::{Preprocessing, Source, Use, load};
 use crate::config::{Config, DataKind};
 use crate::data::Kind;
 use crate::error::{Error, Result};
@@ -18,7 +18,7 @@ pub static KIND: Kind = Kind {
     defaults: DataKind::Table,
     reads: |path| ["csv", "tsv"].iter().any(|end| super::ends_with(path, end)),
     decode: Preprocessing::decode,
-    load: |config, encoder| load(&KIND, config, encoder),
+    load: |config, encoder| load(Source::Csv, config, encoder),
 };
 
 /// The rows of a file and the line at which each begins, from 1.

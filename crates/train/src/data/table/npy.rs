@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use super::raw::{Cell, Cells, Raw};
-use super::{Preprocessing, Use, load};
+use super::{Preprocessing, Source, Use, load};
 use crate::config::{Config, DataKind};
 use crate::data::Kind;
 use crate::error::{Error, Result, count};
@@ -18,7 +18,7 @@ pub static KIND: Kind = Kind {
     defaults: DataKind::Table,
     reads: |path| super::ends_with(path, "npy"),
     decode: Preprocessing::decode,
-    load: |config, encoder| load(&KIND, config, encoder),
+    load: |config, encoder| load(Source::Npy, config, encoder),
 };
 
 const HINT: &str = "write it again with numpy.save, as an array of ints or floats";

@@ -282,7 +282,7 @@ fn empty_cells_are_the_mean_or_a_word_of_their_own() {
     let how = preprocessing(&*data::load(&config).unwrap());
     let words = ["", "blue", "red"].map(str::to_string).to_vec();
     assert_eq!(how.columns[1].form, Form::OneHot { words });
-    let encoded = encode(&how, &read(&super::csv::KIND, &config, Use::Learn).unwrap()).unwrap();
+    let encoded = encode(&how, &read(Source::Csv, &config, Use::Learn).unwrap()).unwrap();
     for (i, row) in encoded.numbers.chunks(4).enumerate() {
         assert_eq!(row[0] == 0.0, i % 5 == 0, "the mean of a standardised column is 0");
         assert_eq!(row[1], if i % 4 == 0 { 1.0 } else { 0.0 });
@@ -306,7 +306,7 @@ fn separators_quotes_and_line_ends_change_nothing() {
             let files = csv(text);
             let config = files.config("t.csv", &[Y]);
             let how = preprocessing(&*data::load(&config).unwrap());
-            encode(&how, &super::read(&super::csv::KIND, &config, Use::Learn).unwrap()).unwrap()
+            encode(&how, &super::read(Source::Csv, &config, Use::Learn).unwrap()).unwrap()
         })
         .collect();
     assert!(read.iter().all(|encoded| *encoded == read[0]), "{read:?}");

@@ -92,7 +92,7 @@ fn a_pair_is_a_table() {
     let load = |x: &str, sets: &[(&str, &str)]| {
         let mut all = vec![("data.path".to_string(), path(x).to_string_lossy().into_owned())];
         all.extend(sets.iter().map(|(key, value)| (key.to_string(), value.to_string())));
-        let data = load(&KIND, &Config::build(None, &all).unwrap(), None);
+        let data = load(Source::Npy, &Config::build(None, &all).unwrap(), None);
         data.map(|data| data.notes().to_vec())
             .map_err(|e| (e.what.replace(&format!("{}/", folder.path().display()), ""), e.hint.unwrap()))
     };
