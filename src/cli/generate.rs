@@ -51,7 +51,7 @@ pub struct EvalArgs {
     /// Threads; they change no result
     #[arg(long, value_name = "N")]
     threads: Option<String>,
-    /// Print one JSON object
+    /// Print one JSON object; of classes a second one with the confusion matrix
     #[arg(long)]
     json: bool,
 }
