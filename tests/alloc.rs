@@ -131,6 +131,25 @@ fn gpt_evaluation(threads: usize) -> usize {
     })
 }
 
+/// Steps on a table of numbers and of many words; each epoch, of which there are several, has an order of its own.
+fn table_trainer(threads: usize) -> usize {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("t.csv");
+    let rows: String = (0..200).map(|i| format!("{},w{},c{}\n", i % 13, i % 20, i % 3)).collect();
+    std::fs::write(&path, format!("x,w,y\n{rows}")).unwrap();
+    let sets = [
+        ("data.path", path.to_str().unwrap()),
+        ("data.target", "y"),
+        ("train.class_weights", "balanced"),
+        ("train.threads", &threads.to_string()),
+    ]
+    .map(|(key, value)| (key.to_string(), value.to_string()));
+    let config = Config::build(None, &sets).unwrap();
+    let data = data::load(&config).unwrap();
+    let mut trainer = Trainer::new(config, data).unwrap();
+    allocations(|step| assert!(trainer.step(step).unwrap().loss.is_finite()))
+}
+
 #[test]
 fn a_step_allocates_nothing() {
     // The counter counts.
@@ -140,6 +159,7 @@ fn a_step_allocates_nothing() {
         assert_eq!(xor(DType::F64, threads), 0, "XOR in f64, {threads} threads");
         assert_eq!(xor_refilled(threads), 0, "XOR with a refilled batch, {threads} threads");
         assert_eq!(gpt_trainer(threads), 0, "GPT in training, {threads} threads");
+        assert_eq!(table_trainer(threads), 0, "a table in training, {threads} threads");
         assert_eq!(gpt_evaluation(threads), 0, "GPT in evaluation, {threads} threads");
     }
 }

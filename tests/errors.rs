@@ -71,7 +71,7 @@ fn unknown_keys_and_words_have_the_nearest_one() {
         dir.path(),
         "train --set model.kind=gtp2",
         2,
-        "model.kind wants gpt2, ngram, rnn or gru, got `gtp2`",
+        "model.kind wants gpt2, ngram, rnn, gru or mlp, got `gtp2`",
         "did you mean gpt2?",
     );
     std::fs::write(dir.path().join("c.toml"), "[train]\nsteps = 10\n\n[modle]\nlayers = 2\n").unwrap();
@@ -148,8 +148,8 @@ fn texts_that_cannot_be_read() {
     let hint = "it looks like UTF-16, convert it: iconv -f UTF-16 -t UTF-8 FILE > NEW";
     fails(dir.path(), "train utf16.txt", 2, what, hint);
     write("t.csv", b"a,b\n1,2\n");
-    let hint = "to train on its characters as on any text, give it another ending, such as .txt";
-    fails(dir.path(), "train t.csv", 2, "`t.csv` is a table, and training on tables is not available yet", hint);
+    let hint = "for example --target b; the columns: `a`, `b`";
+    fails(dir.path(), "train t.csv", 2, "--target is missing: which column of t.csv is to be learned?", hint);
 }
 
 #[test]

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 use geartrain::train::Error;
 use geartrain::train::data::encoder_as;
+use geartrain::train::metrics::{Evaluation, Line};
 use geartrain::train::sample::{Choice, Writer};
 use geartrain::train::session::Trained;
 use geartrain::train::tokenizer::Tokenizer;
-use serde_json::json;
 
 use super::Outcome;
 use super::output::{complain, line, print};
@@ -43,12 +43,15 @@ pub struct GenerateArgs {
 pub struct EvalArgs {
     /// The run folder
     run: PathBuf,
-    /// Another text; left out: the validation part of the run's own
+    /// Another text or table; left out: the validation part of the run's own
     data: Option<PathBuf>,
+    /// The targets of another array
+    #[arg(long, value_name = "FILE")]
+    target: Option<String>,
     /// Threads; they change no result
     #[arg(long, value_name = "N")]
     threads: Option<String>,
-    /// Print one JSON object
+    /// Print one JSON object; of classes a second one with the confusion matrix
     #[arg(long)]
     json: bool,
 }
@@ -84,15 +87,24 @@ pub fn generate(args: &GenerateArgs) -> Outcome {
 /// Measures a loss.
 pub fn eval(args: &EvalArgs) -> Outcome {
     let sets: Vec<(String, String)> = args.threads.iter().map(|n| ("train.threads".to_string(), n.clone())).collect();
-    let trained = open(&args.run, &sets)?;
-    let loss = trained.evaluate(args.data.as_deref())?.loss;
-    if args.json {
-        return line(&json!({ "step": trained.step, "val_loss": loss }).to_string());
+    let mut trained = open(&args.run, &sets)?;
+    if let Some(target) = &args.target {
+        trained.config.data.target = Some(target.clone());
     }
-    line(&format!("step {}: loss {loss} nats a token", trained.step))
+    let scores = trained.evaluate(args.data.as_deref())?;
+    if args.json {
+        line(&Line::from(Evaluation::new(trained.step, &scores)).json())?;
+        return scores.confusion().map_or(Ok(()), |confusion| line(&Line::from(confusion.clone()).json()));
+    }
+    match &scores.fit {
+        None => line(&format!("step {}: loss {} nats a token", trained.step, scores.loss)),
+        Some(fit) => line(&format!("step {}: loss {}, {}", trained.step, scores.loss, fit.words())),
+    }?;
+    scores.confusion().map_or(Ok(()), |confusion| line(&confusion.table()))
 }
 
-fn open(run: &std::path::Path, sets: &[(String, String)]) -> Result<Trained, Error> {
+/// Opens a run and tells of its damaged checkpoints.
+pub fn open(run: &std::path::Path, sets: &[(String, String)]) -> Result<Trained, Error> {
     let trained = Trained::open(run, sets)?;
     for warning in &trained.warnings {
         complain(&format!("warning: {warning}"));

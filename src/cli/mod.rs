@@ -6,6 +6,7 @@ mod explain;
 mod generate;
 mod lesson;
 mod output;
+mod predict;
 mod progress;
 mod train;
 
@@ -28,13 +29,15 @@ not a number,\n4 no checkpoint that can be loaded, 70 a bug of ours, 130 and 143
 
 #[derive(Subcommand)]
 enum Command {
-    /// Train a language model on a text, or on the embedded names
+    /// Train a language model on a text or the embedded names, or a classifier or regression on a table
     Train(train::TrainArgs),
     /// Finish a run as it was planned, from its newest checkpoint
     Resume(train::ResumeArgs),
     /// Let a trained model continue a text
     Generate(generate::GenerateArgs),
-    /// Measure the loss of a trained model on its validation part, or on another text
+    /// Answer for every row of a table with a trained model
+    Predict(predict::PredictArgs),
+    /// Measure the loss of a trained model on its validation part, or on other data
     Eval(generate::EvalArgs),
     /// Read a lesson: how networks learn, with every number computed as it is printed
     Lesson(lesson::LessonArgs),
@@ -92,6 +95,7 @@ fn run_command(command: &Command) -> Outcome {
         Command::Train(args) => train::train(args),
         Command::Resume(args) => train::resume(args),
         Command::Generate(args) => generate::generate(args),
+        Command::Predict(args) => predict::predict(args),
         Command::Eval(args) => generate::eval(args),
         Command::Lesson(args) => lesson::lesson(args),
         Command::Explain(args) => explain::explain(args),

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, stderr};
 use std::path::Path;
 use std::time::Instant;
 
-use geartrain::train::metrics::Line;
+use geartrain::train::metrics::{Evaluation, Line};
 use geartrain::train::session::Watch;
 use geartrain::train::trainer::Trainer;
 use geartrain::train::{Error, Error as Warning};
@@ -27,7 +27,9 @@ impl Json {
 }
 
 impl Watch for Json {
-    fn start(&mut self, _: &Trainer, _: &Path, _: u64, _: u64) {}
+    fn start(&mut self, trainer: &Trainer, _: &Path, _: u64, _: u64) {
+        warn_of(trainer);
+    }
     fn line(&mut self, told: &Line) {
         if self.failed.is_none() {
             self.failed = line(&told.json()).err();
@@ -38,6 +40,18 @@ impl Watch for Json {
     fn warn(&mut self, warning: &Warning) {
         complain(&format!("warning: {warning}"));
     }
+}
+
+/// Tells what looks like a mistake in the data.
+fn warn_of(trainer: &Trainer) {
+    trainer.data().warnings().iter().for_each(|warning| complain(&format!("warning: {warning}")));
+}
+
+/// An evaluation, for people.
+fn evaluated(e: &Evaluation) -> String {
+    let part = |name: &str, value: Option<f64>| value.map_or(String::new(), |value| format!("  {name} {value:.4}"));
+    let (accuracy, rmse, r2) = (part("accuracy", e.val_accuracy), part("RMSE", e.val_rmse), part("R²", e.val_r2));
+    format!("step {:>6}  validation loss {:.4}{accuracy}{rmse}{r2}", e.step, e.val_loss)
 }
 
 /// A progress bar on a terminal, else a plain line now and then.
@@ -93,6 +107,8 @@ impl Watch for People {
             thousands(trainer.parameters()),
             trainer.data().summary()
         ));
+        warn_of(trainer);
+        trainer.data().notes().iter().for_each(|note| self.say(note));
         let (read, what) = trainer.reads();
         self.say(&format!(
             "a step: {} {what}s, {:.1} MFLOP, {:.1} MiB of values, {:.1} MiB of state",
@@ -116,7 +132,11 @@ impl Watch for People {
 
     fn line(&mut self, told: &Line) {
         match told {
-            Line::Evaluation(e) => self.say(&format!("step {:>6}  validation loss {:.4}", e.step, e.val_loss)),
+            Line::Evaluation(e) => self.say(&evaluated(e)),
+            Line::Confusion(confusion) => {
+                self.close();
+                self.say(&confusion.table());
+            }
             Line::Sample(s) => {
                 self.close();
                 self.say(&s.sample);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use geartrain::train::config::{Config, split_set};
 use geartrain::train::interrupt::Interrupt;
+use geartrain::train::model::Task;
 use geartrain::train::session::{self, Session};
 use geartrain::train::{Error, chart};
 
@@ -16,9 +17,12 @@ use super::{Failure, Outcome};
 #[derive(Args)]
 #[command(after_long_help = super::keys())]
 pub struct TrainArgs {
-    /// A UTF-8 text file or a folder of them; left out: 3,007 English first names
+    /// A UTF-8 text file, a folder of them, or a .csv, .tsv or .npy table; left out: 3,007 English first names
     data: Option<PathBuf>,
-    /// The network: gpt2, ngram, rnn or gru
+    /// The column of a table that is learned; of X.npy, the file with its targets
+    #[arg(long, value_name = "COLUMN")]
+    target: Option<String>,
+    /// The network: gpt2, ngram, rnn or gru for a text, mlp for a table
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
     /// A TOML file with configuration keys
@@ -30,7 +34,7 @@ pub struct TrainArgs {
     /// Planned training steps
     #[arg(long, value_name = "N")]
     steps: Option<String>,
-    /// Windows of text that a step reads
+    /// Windows of text, or rows of a table, that a step reads
     #[arg(long, value_name = "N")]
     batch: Option<String>,
     /// Tokens that the model sees at once
@@ -81,6 +85,7 @@ pub fn train(args: &TrainArgs) -> Outcome {
     let path = args.data.as_ref().map(|p| p.to_string_lossy().into_owned());
     let flags = [
         ("data.path", &path),
+        ("data.target", &args.target),
         ("model.kind", &args.model),
         ("train.steps", &args.steps),
         ("train.batch", &args.batch),
@@ -116,6 +121,7 @@ pub fn resume(args: &ResumeArgs) -> Outcome {
 
 fn finish(session: Session, until: Option<u64>, json: bool) -> Outcome {
     let interrupt = Interrupt::install()?;
+    let task = session.trainer().data().encoder().task();
     let outcome = if json {
         let mut watch = Json::default();
         let outcome = session.run(until, &interrupt, &mut watch);
@@ -128,7 +134,7 @@ fn finish(session: Session, until: Option<u64>, json: bool) -> Outcome {
         outcome?
     };
     if !json {
-        report(&outcome)?;
+        report(&outcome, &task)?;
     }
     match outcome.interrupted {
         Some(code) => Err(Failure::Interrupted(code)),
@@ -137,16 +143,19 @@ fn finish(session: Session, until: Option<u64>, json: bool) -> Outcome {
 }
 
 /// The end of a run, for people.
-fn report(outcome: &session::Outcome) -> Outcome {
+fn report(outcome: &session::Outcome, task: &Task) -> Outcome {
     let run = show(&outcome.folder);
     line("")?;
-    line(&chart::chart(&outcome.curve, chart::WIDTH, chart::HEIGHT))?;
-    let loss = outcome.val_loss.map_or(String::new(), |loss| format!(", validation loss {loss:.4} nats a token"));
+    line(&chart::chart(&outcome.curve, task.loss_label(), chart::WIDTH, chart::HEIGHT))?;
+    let loss = outcome.scores.as_ref().map_or(String::new(), |scores| format!(", validation {}", scores.words()));
     line(&format!("{} steps in {}{loss}", outcome.steps, duration(outcome.seconds)))?;
     line(&format!("run folder: {run}"))?;
     match outcome.interrupted {
         Some(_) => line(&format!("stopped; go on with: geartrain resume {run}")),
-        None => line(&format!("next: geartrain generate {run} --prompt \"...\"")),
+        None => match task {
+            Task::Tokens { .. } => line(&format!("next: geartrain generate {run} --prompt \"...\"")),
+            Task::Rows(_) => line(&format!("next: geartrain predict {run} FILE")),
+        },
     }
 }
 

@@ -64,13 +64,13 @@ pub struct Picture {
     pub legend: bool,
 }
 
-/// The loss curve as lines of text, each ended, no more than `width` characters across; the curve itself takes `height` lines. Too
+/// The loss curve as lines of text under a title, each ended, no more than `width` characters across; the curve itself takes `height` lines. Too
 /// small a size is raised to one that can be read. What is not finite is a gap.
-pub fn chart(curve: &Curve, width: usize, height: usize) -> String {
+pub fn chart(curve: &Curve, title: &str, width: usize, height: usize) -> String {
     let points = |of: &[(u64, f64)]| of.iter().map(|point| (point.0 as f64, point.1)).collect();
     let (train, validation) = (points(&curve.train), points(&curve.validation));
     let picture = Picture {
-        heading: "loss (nats a token)".to_string(),
+        heading: title.to_string(),
         across: "step".to_string(),
         x: curve.steps(),
         y: curve.losses(),
@@ -224,6 +224,8 @@ fn mean(points: &[(f64, f64)]) -> (f64, f64) {
 mod tests {
     use super::*;
 
+    const TITLE: &str = "loss (nats a token)";
+
     fn curve(train: &[(u64, f64)], validation: &[(u64, f64)]) -> Curve {
         Curve { train: train.to_vec(), validation: validation.to_vec() }
     }
@@ -231,7 +233,7 @@ mod tests {
     #[test]
     fn a_curve_is_drawn_to_the_character() {
         let train: Vec<(u64, f64)> = (0..=20).map(|i| (i * 10 + 1, 1.0 + 2.0 / (1.0 + i as f64))).collect();
-        let text = chart(&curve(&train, &[(100, 1.5), (201, 1.2)]), 32, 5);
+        let text = chart(&curve(&train, &[(100, 1.5), (201, 1.2)]), TITLE, 32, 5);
         let expected = "\
 loss (nats a token)
 3.00 ┤⢣
@@ -250,7 +252,7 @@ loss (nats a token)
     fn every_line_fits() {
         let train: Vec<(u64, f64)> = (1..5000).map(|i| (i, (i as f64).sin() + 3.0)).collect();
         for (width, height) in [(0, 0), (20, 3), (40, 4), (80, 14), (81, 15), (200, 50)] {
-            let text = chart(&curve(&train, &[(2500, 3.0)]), width, height);
+            let text = chart(&curve(&train, &[(2500, 3.0)]), TITLE, width, height);
             let longest = text.lines().map(|line| line.chars().count()).max().unwrap();
             assert!(longest <= width.max(SMALLEST.0 + 7), "{longest} in {width}");
             assert_eq!(text.lines().count(), height.max(SMALLEST.1) + 4);
@@ -270,7 +272,7 @@ loss (nats a token)
             (vec![(0, 1e29), (u64::MAX, -1e29)], true),
             (vec![(0, f64::MAX), (1, -f64::MAX)], false),
         ] {
-            let text = chart(&curve(&points, &[]), WIDTH, HEIGHT);
+            let text = chart(&curve(&points, &[]), TITLE, WIDTH, HEIGHT);
             assert_eq!(text.chars().any(|c| ('\u{2801}'..='\u{28ff}').contains(&c)), dots, "{points:?}\n{text}");
             assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
         }
@@ -280,7 +282,7 @@ loss (nats a token)
     fn a_gap_is_left_where_the_loss_is_not_finite() {
         let train: Vec<(u64, f64)> =
             (0..100).map(|i| (i, if (40..60).contains(&i) { f64::NAN } else { 1.0 })).collect();
-        let text = chart(&curve(&train, &[]), 106, 3);
+        let text = chart(&curve(&train, &[]), TITLE, 106, 3);
         let line = text.lines().find(|line| line.contains('⠒') || line.contains('⠤') || line.contains('⠉')).unwrap();
         assert!(line.trim_end().contains("          "), "{text}");
     }

@@ -12,7 +12,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 pub use choices::{
-    Activation, Choice, Decay, ModelKind, OptimizerKind, Order, Precision, ScheduleKind, TokenizerKind, TokenizerSource,
+    Activation, Choice, ClassWeights, Decay, Missing, ModelKind, OptimizerKind, Order, Precision, ScheduleKind,
+    TaskKind, TokenizerKind, TokenizerSource,
 };
 pub use keys::{KEYS, Key, KeyType, Range, When, keys_help};
 
@@ -27,6 +28,8 @@ pub enum DataKind {
     Names,
     /// A text file or a folder of them.
     Text,
+    /// A table of rows, one column of which is learned.
+    Table,
 }
 
 impl DataKind {
@@ -35,13 +38,32 @@ impl DataKind {
         match self {
             DataKind::Names => "the embedded names",
             DataKind::Text => "text",
+            DataKind::Table => "table",
         }
+    }
+
+    /// Whether a model reads it.
+    pub fn suits(self, model: ModelKind) -> bool {
+        (self == DataKind::Table) == (model == ModelKind::Mlp)
+    }
+
+    /// The error of a model that does not read it; the hint names those that do.
+    pub(crate) fn misfit(self, model: ModelKind) -> Error {
+        let fitting = ModelKind::ALL.iter().filter(|model| self.suits(**model)).map(|model| model.name());
+        let fitting = parse::one_of(&fitting.collect::<Vec<_>>());
+        let (wrong, right) = match self {
+            DataKind::Table => ("text", "table"),
+            DataKind::Names | DataKind::Text => ("table", "text"),
+        };
+        Error::usage(format!("{} is a model of a {wrong}, and the data is a {right}", model.name()))
+            .hint(format!("take --model {fitting}"))
     }
 
     /// The model that is trained on it where none is named.
     pub fn model(self) -> ModelKind {
         match self {
             DataKind::Names | DataKind::Text => ModelKind::Gpt2,
+            DataKind::Table => ModelKind::Mlp,
         }
     }
 }
@@ -74,6 +96,16 @@ pub struct DataConfig {
     pub validation: f64,
     /// Which windows of the text a step reads.
     pub order: Order,
+    /// The column of a table that is learned, or the file of an array's targets.
+    pub target: Option<String>,
+    /// What is learned about the target.
+    pub task: TaskKind,
+    /// Columns of a table that are left out, with commas between them.
+    pub ignore: Option<String>,
+    /// Columns of a table whose numbers are names.
+    pub categories: Option<String>,
+    /// What an empty cell of a table is.
+    pub missing: Missing,
 }
 
 impl DataConfig {
@@ -160,6 +192,8 @@ pub struct TrainConfig {
     pub batch: usize,
     /// Steps between evaluations; 0 is only at the end.
     pub eval_every: u64,
+    /// How much the examples of a class count.
+    pub class_weights: ClassWeights,
     /// Steps between checkpoints; 0 is only at the end.
     pub save_every: u64,
     /// Newest checkpoints kept beside the best one; 0 is all.
@@ -213,7 +247,21 @@ impl Config {
         let mut config = Config::defaults_with(data, named.model.kind);
         config.apply(&assignments);
         config.check()?;
+        config.check_model()?;
         Ok(config)
+    }
+
+    /// Checks that the model reads the data that the configuration names.
+    ///
+    /// # Errors
+    /// It does not; the hint names the models that do.
+    pub fn check_model(&self) -> Result<()> {
+        let (data, model) = (self.data_kind(), self.model.kind);
+        if data != DataKind::Table && self.data.target.is_some() {
+            return Err(Error::usage("data.target is the column of a table, and the data is a text")
+                .hint("name a .csv, .tsv or .npy file, or leave --target out"));
+        }
+        if data.suits(model) { Ok(()) } else { Err(data.misfit(model)) }
     }
 
     /// What is trained on, by the ending of the path.
@@ -338,7 +386,7 @@ impl Config {
             Slot::Pair(slot) => Value::Pair(*slot),
             Slot::Flag(slot) => Value::Flag(*slot),
             Slot::Choice(slot) => Value::Text(slot.chosen().to_string()),
-            Slot::Path(slot) => Value::Text(slot.clone().unwrap_or_default()),
+            Slot::Text(slot) => Value::Text(slot.clone().unwrap_or_default()),
         }
     }
 
@@ -360,7 +408,7 @@ impl Config {
                 let known = slot.choose(&value);
                 debug_assert!(known, "{value} was checked against the words of {}", key.name);
             }
-            (Slot::Path(slot), Value::Text(value)) => *slot = Some(value).filter(|path| !path.is_empty()),
+            (Slot::Text(slot), Value::Text(value)) => *slot = Some(value).filter(|text| !text.is_empty()),
             (_, value) => debug_assert!(false, "{value:?} is not of the type of {}", key.name),
         }
     }

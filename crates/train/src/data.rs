@@ -1,10 +1,12 @@
 //! What is learned from. Each kind of data is a file here and a line in [`KINDS`]; the loop knows only [`Dataset`].
 //!
-//! A text is its tokens, split into a training part (the first) and a validation part (the last), and read in windows.
+//! A text is its tokens, split into a training part (the first) and a validation part (the last), and read in windows. A
+//! table is its rows, some of them drawn for validation.
 
 mod cache;
 mod names;
 mod source;
+pub mod table;
 pub mod text;
 mod tokens;
 mod windows;
@@ -18,6 +20,7 @@ use geartrain_engine::{Batch, State};
 
 pub use names::names;
 pub use source::{Scan, Text};
+pub use table::{Preprocessing, Questions, TableData};
 pub use text::{Corpus, TextData};
 pub use tokens::Tokens;
 pub use windows::{Evaluation, Windows};
@@ -46,7 +49,7 @@ pub struct Kind {
 pub type Load = fn(&Config, Option<Arc<dyn Encoder>>) -> Result<Box<dyn Dataset>>;
 
 /// Every kind of data there is; the first that reads a path is taken.
-pub static KINDS: &[&Kind] = &[&text::KIND];
+pub static KINDS: &[&Kind] = &[&table::csv::KIND, &table::npy::KIND, &text::KIND];
 
 /// The kind of what stands at a path.
 pub fn kind_of(path: &Path) -> &'static Kind {
@@ -96,6 +99,18 @@ pub trait Dataset: Debug {
     fn hash(&self) -> &str;
     /// A line for people: its name, how much there is, what there is.
     fn summary(&self) -> String;
+    /// What was decided about it, in sentences for people.
+    fn notes(&self) -> &[String] {
+        &[]
+    }
+    /// What looks like a mistake in it, for people.
+    fn warnings(&self) -> &[String] {
+        &[]
+    }
+    /// The most rows that a batch may have.
+    fn most_rows(&self) -> usize {
+        usize::MAX
+    }
     /// What a row is to people: how many of what.
     fn a_row(&self) -> (usize, &'static str);
     /// What turned it into numbers.

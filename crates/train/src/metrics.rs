@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::atomic;
 use crate::error::{Error, Result};
+use crate::scores::{Confusion, Fit, Scores};
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,6 +24,8 @@ pub enum Line {
     Evaluation(Evaluation),
     /// A text that the model wrote.
     Sample(Sample),
+    /// Which classes of a table are taken for which.
+    Confusion(Confusion),
     /// The end of the run.
     Done(Done),
 }
@@ -32,7 +35,7 @@ pub enum Line {
 pub struct Train {
     /// Its number, from 1.
     pub step: u64,
-    /// Its loss before the update, in nats a token.
+    /// Its loss before the update, in nats a token or row, or as [`Evaluation::val_loss`].
     #[serde(with = "number")]
     pub loss: f64,
     /// Its learning rate.
@@ -46,14 +49,36 @@ pub struct Train {
     pub ms: f64,
 }
 
-/// An evaluation: `{"step":100,"val_loss":2.4}`.
+/// An evaluation: `{"step":100,"val_loss":2.4}`; of a table's classes with `"val_accuracy":0.95`, of its numbers with
+/// `"val_rmse":3.1,"val_r2":0.82` in the units of the table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Steps done before it.
     pub step: u64,
-    /// Loss on the validation part, in nats a token.
+    /// Loss on the validation part: nats a token or row; of numbers the mean squared error of the standardised target.
     #[serde(with = "number")]
     pub val_loss: f64,
+    /// The share of rows whose class was predicted.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_number")]
+    pub val_accuracy: Option<f64>,
+    /// The root of the mean squared error.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_number")]
+    pub val_rmse: Option<f64>,
+    /// R², the share of the variance that is explained; not there where the target does not vary.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_number")]
+    pub val_r2: Option<f64>,
+}
+
+impl Evaluation {
+    /// What scores were reached after `step` steps.
+    pub fn new(step: u64, scores: &Scores) -> Evaluation {
+        let (val_accuracy, val_rmse, val_r2) = match &scores.fit {
+            Some(Fit::Classes(confusion)) => (Some(confusion.accuracy()), None, None),
+            Some(Fit::Numbers { rmse, r2 }) => (None, Some(*rmse), *r2),
+            None => (None, None, None),
+        };
+        Evaluation { step, val_loss: scores.loss, val_accuracy, val_rmse, val_r2 }
+    }
 }
 
 /// A text that the model wrote: `{"sample":"..."}`.
@@ -94,7 +119,7 @@ macro_rules! from {
         }
     )*};
 }
-from!(Train, Evaluation, Sample, Done);
+from!(Train, Evaluation, Sample, Confusion, Done);
 
 /// The file `metrics.jsonl`, open at its end.
 #[derive(Debug)]
@@ -230,7 +255,7 @@ mod tests {
         vec![
             train(1, 3.5),
             train(10, 2.0),
-            Evaluation { step: 10, val_loss: 2.25 }.into(),
+            Evaluation::new(10, &Scores { loss: 2.25, fit: None }).into(),
             train(20, f64::INFINITY),
             Sample { sample: "Anna\n\"Ö\"".into() }.into(),
             Done { done: true, steps: 20, val_loss: Some(2.5), run: "runs/names-gpt2-1".into() }.into(),
@@ -264,6 +289,26 @@ mod tests {
         let none = Line::from(Done { done: true, steps: 2, val_loss: None, run: "r".into() });
         assert_eq!(none.json(), r#"{"done":true,"steps":2,"val_loss":null,"run":"r"}"#);
         assert_eq!(serde_json::from_str::<Line>(&none.json()).unwrap(), none);
+    }
+
+    #[test]
+    fn lines_of_tables_are_the_contract() {
+        let confusion = Confusion { classes: vec!["no".into(), "yes".into()], rows: vec![vec![3, 0], vec![1, 4]] };
+        let classes = Scores { loss: 0.25, fit: Some(Fit::Classes(confusion.clone())) };
+        let numbers = |r2| Scores { loss: 0.25, fit: Some(Fit::Numbers { rmse: 3.5, r2 }) };
+        let lines: [(Line, &str); 4] = [
+            (Evaluation::new(10, &classes).into(), r#"{"step":10,"val_loss":0.25,"val_accuracy":0.875}"#),
+            (
+                Evaluation::new(10, &numbers(Some(0.5))).into(),
+                r#"{"step":10,"val_loss":0.25,"val_rmse":3.5,"val_r2":0.5}"#,
+            ),
+            (Evaluation::new(10, &numbers(None)).into(), r#"{"step":10,"val_loss":0.25,"val_rmse":3.5}"#),
+            (confusion.into(), r#"{"confusion":[[3,0],[1,4]],"classes":["no","yes"]}"#),
+        ];
+        for (line, text) in lines {
+            assert_eq!(line.json(), text);
+            assert_eq!(serde_json::from_str::<Line>(text).unwrap(), line);
+        }
     }
 
     #[test]

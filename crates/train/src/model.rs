@@ -1,5 +1,6 @@
 //! From a configuration to graphs: one that trains, one that evaluates, one that writes.
 
+mod rows;
 mod tokens;
 
 use geartrain_engine::compile::PASSES;
@@ -8,9 +9,10 @@ use geartrain_engine::{DType, Graph, GraphError, NUMERICS_VERSION, Options, Prog
 use geartrain_nn::Dropout;
 use geartrain_nn::optim::{self, AdamW, Momentum, Optimizer, Sgd};
 
+pub use rows::{Answer, Columns, Embedded};
 pub use tokens::{answers_a_window, writing_graph};
 
-use crate::config::{Activation, Config, Decay, OptimizerKind, Precision};
+use crate::config::{Activation, Config, DataKind, Decay, OptimizerKind, Precision};
 use crate::error::{Error, Result};
 
 /// What a model reads and what it answers: the one thing on which data and model must agree.
@@ -21,18 +23,41 @@ pub enum Task {
         /// Different tokens of the tokenizer.
         vocab: usize,
     },
+    /// Rows of a table in, the target of each out. Inputs: see [`Columns`].
+    Rows(Columns),
+}
+
+impl Task {
+    /// What its losses are, as over a chart of them.
+    pub fn loss_label(&self) -> &'static str {
+        match self {
+            Task::Tokens { .. } => "loss (nats a token)",
+            Task::Rows(Columns { answer: Answer::Classes { .. }, .. }) => "loss (nats a row)",
+            Task::Rows(Columns { answer: Answer::Numbers { .. }, .. }) => "loss (squared error, standardised)",
+        }
+    }
 }
 
 /// What a forward pass gives.
 struct Forward<'g> {
     /// The loss of each prediction, in the order of the targets.
     losses: Var<'g>,
+    /// How much each of them counts in training; the same where there is none.
+    weights: Option<Var<'g>>,
+    /// What is predicted of each row of a table: probabilities, or standardised numbers.
+    answers: Option<Var<'g>>,
 }
 
 /// Adds the forward pass over `rows` rows and its inputs to a graph.
 fn forward<'g>(g: &'g Graph, config: &Config, task: &Task, rows: usize, dropout: &Dropout<'g>) -> Result<Forward<'g>> {
+    let data = match task {
+        Task::Tokens { .. } => DataKind::Text,
+        Task::Rows(_) => DataKind::Table,
+    };
     match task {
+        _ if !data.suits(config.model.kind) => Err(data.misfit(config.model.kind)),
         Task::Tokens { vocab } => tokens::forward(g, config, config.vocab_for(*vocab)?, rows, dropout),
+        Task::Rows(columns) => Ok(rows::forward(g, config, columns, rows, dropout)),
     }
 }
 
@@ -75,7 +100,9 @@ pub fn training_graph(config: &Config, task: &Task) -> Result<Graph> {
     let g = Graph::new();
     {
         let dropout = Dropout::training(&g, config.model.dropout, config.train.seed);
-        let loss = forward(&g, config, task, config.train.batch, &dropout)?.losses.mean_all().named("loss");
+        let forward = forward(&g, config, task, config.train.batch, &dropout)?;
+        let losses = forward.weights.map_or(forward.losses, |weights| forward.losses * weights);
+        let loss = losses.mean_all().named("loss");
         if config.optimizer.decay == Decay::All {
             g.decay_all();
         }
@@ -87,7 +114,8 @@ pub fn training_graph(config: &Config, task: &Task) -> Result<Graph> {
     Ok(g)
 }
 
-/// Losses of every prediction of a batch of [`evaluation_rows`]. Inputs: those of the task. Output: `losses`.
+/// Losses of every prediction of a batch of [`evaluation_rows`]. Inputs: those of the task. Output: `losses`,
+/// and of a table `answers`.
 ///
 /// # Errors
 /// As [`training_graph`].
@@ -96,8 +124,19 @@ pub fn evaluation_graph(config: &Config, task: &Task) -> Result<Graph> {
     {
         let forward = forward(&g, config, task, evaluation_rows(config), &Dropout::off())?;
         g.output("losses", forward.losses);
+        if let Some(answers) = forward.answers {
+            g.output("answers", answers);
+        }
     }
     Ok(g)
+}
+
+/// Answers for a batch of [`evaluation_rows`] rows of a table. Inputs: those of [`Columns`] without `targets`. Output:
+/// `answers`.
+pub fn prediction_graph(config: &Config, columns: &Columns) -> Graph {
+    let g = Graph::new();
+    g.output("answers", rows::answers(&g, config, columns, evaluation_rows(config)));
+    g
 }
 
 /// Compiles a graph for a state.

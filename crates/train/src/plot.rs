@@ -22,21 +22,27 @@ const VALIDATION: RGBColor = RGBColor(0xd6, 0x5f, 0x0e);
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn write(path: &Path, curve: &Curve, title: &str) -> Result<()> {
-    atomic::replace_with(path, svg(curve, title)?.as_bytes())
+pub fn write(path: &Path, curve: &Curve, title: &str, loss: &str) -> Result<()> {
+    atomic::replace_with(path, svg(curve, title, loss)?.as_bytes())
 }
 
-/// The picture of a curve: the same text for the same losses. What is not finite is a gap in the line.
+/// The picture of a curve, with what its losses are: the same text for the same losses. What is not finite is a gap in the line.
 ///
 /// # Errors
 /// The drawing fails, which no curve should make happen.
-pub fn svg(curve: &Curve, title: &str) -> Result<String> {
+pub fn svg(curve: &Curve, title: &str, loss: &str) -> Result<String> {
     let mut text = String::new();
-    draw(&mut text, curve, title).map_err(|reason| Error::failed(format!("cannot draw the loss curve: {reason}")))?;
+    draw(&mut text, curve, title, loss)
+        .map_err(|reason| Error::failed(format!("cannot draw the loss curve: {reason}")))?;
     Ok(text)
 }
 
-fn draw(text: &mut String, curve: &Curve, title: &str) -> std::result::Result<(), Box<dyn std::error::Error>> {
+fn draw(
+    text: &mut String,
+    curve: &Curve,
+    title: &str,
+    loss: &str,
+) -> std::result::Result<(), Box<dyn std::error::Error>> {
     let area = SVGBackend::with_string(text, SIZE).into_drawing_area();
     area.fill(&WHITE)?;
     let ((first, last), (low, high)) = (curve.steps(), curve.losses());
@@ -53,7 +59,7 @@ fn draw(text: &mut String, curve: &Curve, title: &str) -> std::result::Result<()
         .light_line_style(TRANSPARENT)
         .bold_line_style(BLACK.mix(0.12))
         .x_desc("step")
-        .y_desc("loss (nats a token)")
+        .y_desc(loss)
         .x_labels(8)
         .y_labels(8)
         .x_label_formatter(&|step| step_label(*step))
@@ -113,6 +119,8 @@ pub(crate) fn loss_label(loss: f64, width: f64) -> String {
 mod tests {
     use super::*;
 
+    const LOSS: &str = "loss (nats a token)";
+
     fn curve(train: &[(u64, f64)], validation: &[(u64, f64)]) -> Curve {
         Curve { train: train.to_vec(), validation: validation.to_vec() }
     }
@@ -123,7 +131,7 @@ mod tests {
 
     #[test]
     fn axes_and_curves_are_named() {
-        let text = svg(&curve(&falling(50), &[(100, 2.9), (250, 2.5), (500, 2.4)]), "names-gpt2-1").unwrap();
+        let text = svg(&curve(&falling(50), &[(100, 2.9), (250, 2.5), (500, 2.4)]), "names-gpt2-1", LOSS).unwrap();
         for part in ["<svg ", "names-gpt2-1", "step\n", "loss (nats a token)", "training", "validation", "</svg>"] {
             assert!(text.contains(part), "no {part}");
         }
@@ -132,12 +140,15 @@ mod tests {
             2,
             "line and legend"
         );
-        assert_eq!(text, svg(&curve(&falling(50), &[(100, 2.9), (250, 2.5), (500, 2.4)]), "names-gpt2-1").unwrap());
+        assert_eq!(
+            text,
+            svg(&curve(&falling(50), &[(100, 2.9), (250, 2.5), (500, 2.4)]), "names-gpt2-1", LOSS).unwrap()
+        );
     }
 
     #[test]
     fn long_curves_stay_small() {
-        let text = svg(&curve(&falling(100_000), &[]), "x").unwrap();
+        let text = svg(&curve(&falling(100_000), &[]), "x", LOSS).unwrap();
         assert!(text.len() < 40_000, "{}", text.len());
         assert!(!text.contains("validation"));
     }
@@ -155,7 +166,7 @@ mod tests {
             vec![(u64::MAX - 1, 1.0), (u64::MAX, 2.0)],
             vec![(0, f64::MAX), (1, -f64::MAX)],
         ] {
-            let text = svg(&curve(&points, &points), "<odd> & \"titles\"").unwrap();
+            let text = svg(&curve(&points, &points), "<odd> & \"titles\"", LOSS).unwrap();
             assert!(!text.contains("NaN") && !text.contains("<odd>"), "{points:?}");
         }
     }
@@ -172,7 +183,7 @@ mod tests {
     fn the_file_is_written() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("loss.svg");
-        write(&path, &curve(&falling(5), &[]), "x").unwrap();
+        write(&path, &curve(&falling(5), &[]), "x", LOSS).unwrap();
         assert!(std::fs::read_to_string(&path).unwrap().trim_end().ends_with("</svg>"));
     }
 }

@@ -37,8 +37,8 @@ pub trait Watch {
 pub struct Outcome {
     /// Steps done.
     pub steps: u64,
-    /// The last validation loss.
-    pub val_loss: Option<f64>,
+    /// How well it did on the validation part at the end.
+    pub scores: Option<Scores>,
     /// The run folder.
     pub folder: PathBuf,
     /// Training and validation loss by step.
@@ -118,7 +118,7 @@ impl Session {
         watch.start(&self.trainer, self.folder.path(), self.done, end);
         let mut curve = Curve::of(&metrics::read(&self.folder.metrics_path())?);
         let (mut time, mut since, mut last_line) = (Duration::ZERO, Duration::ZERO, self.done);
-        let (mut val_loss, mut evaluated) = (None, None);
+        let (mut scores, mut evaluated) = (None, None);
         while self.done < end && interrupt.requested().is_none() {
             let start = Instant::now();
             let step = match self.trainer.step(self.done) {
@@ -139,7 +139,7 @@ impl Session {
             let due = |every: u64| every > 0 && self.done.is_multiple_of(every);
             let (evaluate, save) = (due(config.eval_every) || self.done == planned, due(config.save_every));
             if evaluate {
-                val_loss = self.evaluate(true, &mut curve, watch)?;
+                scores = self.evaluate(true, &mut curve, watch)?;
                 evaluated = Some(self.done);
             }
             if save {
@@ -152,17 +152,22 @@ impl Session {
         let interrupted = interrupt.requested();
         if interrupted.is_none() {
             if evaluated != Some(self.done) {
-                val_loss = self.evaluate(false, &mut curve, watch)?;
+                scores = self.evaluate(false, &mut curve, watch)?;
             }
             for sample in self.trainer.data().samples(self.trainer.config(), self.trainer.state())? {
                 self.tell(Sample { sample }.into(), &mut curve, watch)?;
             }
+            if let Some(confusion) = scores.as_ref().and_then(Scores::confusion).cloned() {
+                self.tell(confusion.into(), &mut curve, watch)?;
+            }
         }
         let folder = self.folder.path().to_path_buf();
-        plot::write(&self.folder.plot_path(), &curve, &folder.display().to_string())?;
+        let loss = self.trainer.data().encoder().task().loss_label();
+        plot::write(&self.folder.plot_path(), &curve, &folder.display().to_string(), loss)?;
         let run = folder.display().to_string();
+        let val_loss = scores.as_ref().map(|scores: &Scores| scores.loss);
         self.tell(Done { done: true, steps: self.done, val_loss, run }.into(), &mut curve, watch)?;
-        Ok(Outcome { steps: self.done, val_loss, folder, curve, seconds: time.as_secs_f64(), interrupted })
+        Ok(Outcome { steps: self.done, scores, folder, curve, seconds: time.as_secs_f64(), interrupted })
     }
 
     /// The run's model and data.
@@ -179,16 +184,16 @@ impl Session {
 
     /// Evaluates. Planned evaluations are told and decide which step is the best; that of an early stop, or of a run that
     /// was finished before, stands in its last line alone, so that the metrics do not depend on where a run was stopped.
-    fn evaluate(&mut self, planned: bool, curve: &mut Curve, watch: &mut dyn Watch) -> Result<Option<f64>> {
-        let Some(Scores { loss: val_loss }) = self.trainer.evaluate()? else { return Ok(None) };
-        let step = self.done;
+    fn evaluate(&mut self, planned: bool, curve: &mut Curve, watch: &mut dyn Watch) -> Result<Option<Scores>> {
+        let Some(scores) = self.trainer.evaluate()? else { return Ok(None) };
+        let (step, val_loss) = (self.done, scores.loss);
         if planned {
             if self.best.is_none_or(|best| val_loss < best.val_loss) {
                 self.best = Some(Best { step, val_loss });
             }
-            self.tell(Evaluation { step, val_loss }.into(), curve, watch)?;
+            self.tell(Evaluation::new(step, &scores).into(), curve, watch)?;
         }
-        Ok(Some(val_loss))
+        Ok(Some(scores))
     }
 
     fn save(&mut self, watch: &mut dyn Watch) -> Result<()> {

@@ -8,6 +8,8 @@ use crate::data::{Dataset, Part};
 use crate::error::{Error, Result};
 use crate::model;
 use crate::schedule::Schedule;
+use crate::scores::Tally;
+pub use crate::scores::{Confusion, Fit, Scores};
 
 /// What a training step reports.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,7 +39,8 @@ impl Trainer {
     ///
     /// # Errors
     /// Sizes that do not fit together; a model that does not read this data.
-    pub fn new(config: Config, data: Box<dyn Dataset>) -> Result<Trainer> {
+    pub fn new(mut config: Config, data: Box<dyn Dataset>) -> Result<Trainer> {
+        config.train.batch = config.train.batch.min(data.most_rows()).max(1);
         let graph = model::training_graph(&config, &data.encoder().task())?;
         let state = State::new(&graph, config.train.seed).map_err(model::model_error)?;
         let step = model::compile(&graph, &state, &config)?;
@@ -117,18 +120,12 @@ impl Trainer {
     }
 }
 
-/// How well a model does on a part of the data.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Scores {
-    /// Mean loss of a prediction.
-    pub loss: f64,
-}
-
 /// The program that measures a model.
 pub struct Evaluator {
     program: Program,
     batch: Batch,
     rows: usize,
+    task: model::Task,
 }
 
 impl Evaluator {
@@ -139,7 +136,7 @@ impl Evaluator {
     pub fn new(config: &Config, task: &model::Task, state: &State) -> Result<Evaluator> {
         let program = model::compile(&model::evaluation_graph(config, task)?, state, config)?;
         let batch = program.batch();
-        Ok(Evaluator { program, batch, rows: model::evaluation_rows(config) })
+        Ok(Evaluator { program, batch, rows: model::evaluation_rows(config), task: task.clone() })
     }
 
     /// Measures a part of the data, summing in f64 in its order.
@@ -147,15 +144,18 @@ impl Evaluator {
     /// # Errors
     /// A part that is too small to be read.
     pub fn run(&mut self, state: &State, data: &dyn Dataset, part: Part) -> Result<Scores> {
-        let (mut sum, mut predictions) = (0.0, 0);
+        let (mut sum, mut predictions, mut tally) = (0.0, 0, Tally::of(&self.task));
         for i in 0..data.batches(part, self.rows)? {
             let real = data.fill_part(part, self.rows, i, &mut self.batch)?;
             self.program.evaluate(state, &self.batch).map_err(Error::bug)?;
             let losses = self.program.f32s("losses").unwrap_or(&[]);
             sum += losses.iter().take(real).map(|loss| f64::from(*loss)).sum::<f64>();
             predictions += real;
+            if let (Some(tally), Some(answers)) = (&mut tally, self.program.f32s("answers")) {
+                tally.add_batch(&mut self.batch, answers, real)?;
+            }
         }
-        Ok(Scores { loss: sum / predictions as f64 })
+        Ok(Scores { loss: sum / predictions as f64, fit: tally.map(Tally::fit) })
     }
 }
 

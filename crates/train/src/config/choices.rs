@@ -117,6 +117,40 @@ choices! {
         Rnn = "rnn",
         /// A gated recurrent unit (Cho and others, 2014).
         Gru = "gru",
+        /// Fully connected layers, for the rows of a table.
+        Mlp = "mlp",
+    }
+}
+
+choices! {
+    /// `data.task`: what is learned about the target of a table.
+    TaskKind {
+        /// Decided by the target: texts and a few whole numbers are classes, other numbers are numbers.
+        Auto = "auto",
+        /// Which class a row belongs to.
+        Classification = "classification",
+        /// Which number a row has.
+        Regression = "regression",
+    }
+}
+
+choices! {
+    /// `data.missing`: what an empty cell of a table stands for.
+    Missing {
+        /// An error.
+        Refuse = "refuse",
+        /// The mean of its column, or, among words, a word of its own.
+        Mean = "mean",
+    }
+}
+
+choices! {
+    /// `train.class_weights`: how much the examples of a class count.
+    ClassWeights {
+        /// Every example the same.
+        None = "none",
+        /// Every class the same, so each example of a rare class more.
+        Balanced = "balanced",
     }
 }
 

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use super::choices::{
-    Activation, Choice, Decay, ModelKind, OptimizerKind, Order, Precision, ScheduleKind, TokenizerKind,
+    Activation, Choice, ClassWeights, Decay, Missing, ModelKind, OptimizerKind, Order, Precision, ScheduleKind,
+    TaskKind, TokenizerKind,
 };
 use super::{Config, DataKind};
 
@@ -77,6 +78,8 @@ pub enum KeyType {
     ChoiceOrFile(&'static [&'static str]),
     /// The path of a file or folder.
     Path,
+    /// Names of columns, between commas where there are several.
+    Names,
 }
 
 /// Which numbers fit.
@@ -123,7 +126,8 @@ pub(super) enum Slot<'a> {
     Pair(&'a mut [f64; 2]),
     Flag(&'a mut bool),
     Choice(&'a mut dyn Choice),
-    Path(&'a mut Option<String>),
+    /// A path or names; `None` where there is nothing.
+    Text(&'a mut Option<String>),
 }
 
 impl Key {
@@ -170,52 +174,64 @@ const NAMES: When = When::Data(DataKind::Names);
 const NGRAM: When = When::Model(ModelKind::Ngram);
 const RNN: When = When::Model(ModelKind::Rnn);
 const GRU: When = When::Model(ModelKind::Gru);
+const MLP: When = When::Model(ModelKind::Mlp);
+const TABLE: When = When::Data(DataKind::Table);
 
 /// Every key, in the order in which a configuration is written.
 #[rustfmt::skip] // One key is two or three lines: what it is, where it lies, what it does.
 pub const KEYS: &[Key] = &[
-    key("data.path", KeyType::Path, "", |c| Slot::Path(&mut c.data.path),
-        "A UTF-8 text file, or a folder of them. Without it, the embedded names.").flag("DATA"),
+    key("data.path", KeyType::Path, "", |c| Slot::Text(&mut c.data.path),
+        "A UTF-8 text file or a folder of them, or a .csv, .tsv or .npy table. Without it, the embedded names.").flag("DATA"),
     key("data.tokenizer", KeyType::ChoiceOrFile(TokenizerKind::NAMES), "char", |c| Slot::Choice(&mut c.data.tokenizer),
         "What one token is: a character, a byte of the UTF-8, a frequent sequence of bytes, or what a tokenizer.json says."),
     key("data.vocab", size(0), "0", |c| Slot::Size(&mut c.data.vocab),
         "How many tokens bpe learns, the 256 bytes among them; 0 for up to 1024."),
     key("data.validation", KeyType::Number(Range::UpToHalf), "0.1", |c| Slot::Number(&mut c.data.validation),
-        "The share of the text, its end, that is kept for evaluation; 0 for none."),
+        "The share that is kept for evaluation, the end of a text or rows drawn from a table; 0 for none.").but(&[(TABLE, "0.2")]),
     key("data.order", KeyType::Choice(Order::NAMES), "shuffle", |c| Slot::Choice(&mut c.data.order),
         "Which windows of the text a step reads: at random places, or one after the other."),
+    key("data.target", KeyType::Names, "", |c| Slot::Text(&mut c.data.target),
+        "The column of a table that is learned; for X.npy, the file y.npy.").flag("--target"),
+    key("data.task", KeyType::Choice(TaskKind::NAMES), "auto", |c| Slot::Choice(&mut c.data.task),
+        "What is learned about the target: its class, its number, or what its values look like."),
+    key("data.ignore", KeyType::Names, "", |c| Slot::Text(&mut c.data.ignore),
+        "Columns of a table that are left out, with commas between them."),
+    key("data.categories", KeyType::Names, "", |c| Slot::Text(&mut c.data.categories),
+        "Columns of a table whose numbers are only names, as postal codes are."),
+    key("data.missing", KeyType::Choice(Missing::NAMES), "refuse", |c| Slot::Choice(&mut c.data.missing),
+        "What an empty cell of a table is: an error, or the mean of its column (among words, a word of its own)."),
 
     key("model.kind", KeyType::Choice(ModelKind::NAMES), "gpt2", |c| Slot::Choice(&mut c.model.kind),
-        "The network.").flag("--model"),
+        "The network.").but(&[(TABLE, "mlp")]).flag("--model"),
     key("model.layers", size(1), "4", |c| Slot::Size(&mut c.model.layers),
-        "How many transformer blocks."),
+        "How many transformer blocks, or hidden layers of mlp.").but(&[(MLP, "2")]),
     key("model.heads", size(1), "4", |c| Slot::Size(&mut c.model.heads),
         "How many attention heads a block has; they share its width."),
     key("model.width", size(1), "128", |c| Slot::Size(&mut c.model.width),
         "How many numbers stand for one token.").but(&[(NAMES, "64"), (NGRAM, "32"), (RNN, "64"), (GRU, "64")]),
     key("model.hidden", size(1), "512", |c| Slot::Size(&mut c.model.hidden),
-        "How many numbers the hidden layer or state has; gpt2 has 4 times its width.").but(&[(RNN, "256"), (GRU, "256")]),
+        "How many numbers the hidden layer or state has; gpt2 has 4 times its width.").but(&[(RNN, "256"), (GRU, "256"), (MLP, "128")]),
     key("model.context", size(1), "64", |c| Slot::Size(&mut c.model.context),
         "How many tokens the model sees at once.").but(&[(NAMES, "32"), (NGRAM, "16")]).flag("--context"),
     key("model.vocab", size(0), "0", |c| Slot::Size(&mut c.model.vocab),
         "How many tokens the model has room for; 0 for as many as the tokenizer has."),
     key("model.dropout", KeyType::Number(Range::BelowOne), "0.0", |c| Slot::Number(&mut c.model.dropout),
-        "The share of values that training drops at random."),
+        "The share of values that training drops at random.").but(&[(MLP, "0.1")]),
     key("model.tied", KeyType::Flag, "true", |c| Slot::Flag(&mut c.model.tied),
         "Whether the output layer shares the table of tokens."),
     key("model.bias", KeyType::Flag, "false", |c| Slot::Flag(&mut c.model.bias),
-        "Whether linear layers and layer norms add a bias."),
+        "Whether linear layers and layer norms add a bias.").but(&[(MLP, "true")]),
     key("model.activation", KeyType::Choice(Activation::NAMES), "gelu", |c| Slot::Choice(&mut c.model.activation),
-        "The function inside the feed-forward part; gelu is the exact one."),
+        "The function inside the feed-forward part, or between layers; gelu is the exact one.").but(&[(MLP, "silu")]),
 
     key("optimizer.kind", KeyType::Choice(OptimizerKind::NAMES), "adamw", |c| Slot::Choice(&mut c.optimizer.kind),
         "The update rule."),
     key("optimizer.lr", KeyType::Number(Range::Positive), "0.001", |c| Slot::Number(&mut c.optimizer.lr),
-        "The learning rate at its highest.").but(&[(NGRAM, "0.002"), (RNN, "0.003"), (GRU, "0.003")]).flag("--lr"),
+        "The learning rate at its highest.").but(&[(NGRAM, "0.002"), (RNN, "0.003"), (GRU, "0.003"), (MLP, "0.003")]).flag("--lr"),
     key("optimizer.betas", KeyType::Pair(Range::BelowOne), "0.9, 0.99", |c| Slot::Pair(&mut c.optimizer.betas),
         "How slowly AdamW's mean and mean square of the gradient change."),
     key("optimizer.weight_decay", KeyType::Number(Range::NotNegative), "0.1", |c| Slot::Number(&mut c.optimizer.weight_decay),
-        "How strongly weights are drawn to 0."),
+        "How strongly weights are drawn to 0.").but(&[(MLP, "1.0")]),
     key("optimizer.decay", KeyType::Choice(Decay::NAMES), "matrices", |c| Slot::Choice(&mut c.optimizer.decay),
         "What weight decay acts on: matrices only, or biases and gains too."),
     key("optimizer.momentum", KeyType::Number(Range::BelowOne), "0.9", |c| Slot::Number(&mut c.optimizer.momentum),
@@ -233,9 +249,11 @@ pub const KEYS: &[Key] = &[
     key("train.steps", whole(1), "2000", |c| Slot::Whole(&mut c.train.steps),
         "How many training steps are planned.").but(&[(NAMES, "1000"), (NGRAM, "12000")]).flag("--steps"),
     key("train.batch", size(1), "12", |c| Slot::Size(&mut c.train.batch),
-        "How many windows of the text a step reads.").but(&[(NAMES, "32"), (NGRAM, "256"), (RNN, "32"), (GRU, "32")]).flag("--batch"),
+        "How many windows of the text, or rows of the table, a step reads.").but(&[(NAMES, "32"), (NGRAM, "256"), (RNN, "32"), (GRU, "32"), (MLP, "32")]).flag("--batch"),
     key("train.eval_every", whole(0), "500", |c| Slot::Whole(&mut c.train.eval_every),
-        "How many steps lie between evaluations; 0 for one at the end.").but(&[(NAMES, "250"), (NGRAM, "3000")]),
+        "How many steps lie between evaluations; 0 for one at the end.").but(&[(NAMES, "250"), (NGRAM, "3000"), (MLP, "200")]),
+    key("train.class_weights", KeyType::Choice(ClassWeights::NAMES), "none", |c| Slot::Choice(&mut c.train.class_weights),
+        "Whether every example counts the same, or every class, so that rare ones are not passed over."),
     key("train.save_every", whole(0), "500", |c| Slot::Whole(&mut c.train.save_every),
         "How many steps lie between checkpoints; 0 for one at the end.").but(&[(NGRAM, "3000")]),
     key("train.keep", size(0), "3", |c| Slot::Size(&mut c.train.keep),
@@ -250,7 +268,6 @@ pub const KEYS: &[Key] = &[
 
 /// Keys that are planned and not built, each with what to do until then.
 pub(super) const PLANNED_KEYS: &[(&str, &str)] = &[
-    ("data.target", "targets belong to tables, and training on tables is not available yet; leave the key out"),
     ("model.kv_heads", "it belongs to Llama models, which are not available yet; leave the key out"),
     ("train.grad_shards", "leave the key out; train.batch is computed in one piece"),
     ("train.patience", "leave the key out; the best checkpoint is kept in any case"),
@@ -259,7 +276,7 @@ pub(super) const PLANNED_KEYS: &[(&str, &str)] = &[
 ];
 
 /// Values that are planned and not built.
-pub(super) const PLANNED_VALUES: &[(&str, &[&str])] = &[("model.kind", &["mlp", "lstm", "llama"])];
+pub(super) const PLANNED_VALUES: &[(&str, &[&str])] = &[("model.kind", &["lstm", "llama"])];
 
 /// The keys with their defaults and help, a section after the other, for `--help`.
 pub fn keys_help() -> String {

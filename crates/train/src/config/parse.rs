@@ -91,7 +91,7 @@ pub(super) fn value_of_text(key: &Key, text: &str) -> Result<Value> {
         KeyType::Flag => Value::Flag(text.parse().map_err(|_| wrong_type(key, text))?),
         KeyType::ChoiceOrFile(_) if TokenizerSource::is_file(text) => Value::Text(text.to_string()),
         KeyType::Choice(words) | KeyType::ChoiceOrFile(words) => choice(key, words, text)?,
-        KeyType::Path => Value::Text(text.to_string()),
+        KeyType::Path | KeyType::Names => Value::Text(text.to_string()),
     };
     check_range(key, &value)?;
     Ok(value)
@@ -125,7 +125,7 @@ fn choice(key: &Key, words: &[&str], text: &str) -> Result<Value> {
 }
 
 /// `a`, `a or b`, `a, b or c`.
-fn one_of(words: &[&str]) -> String {
+pub(super) fn one_of(words: &[&str]) -> String {
     match words {
         [] => String::new(),
         [only] => (*only).to_string(),
@@ -142,6 +142,7 @@ fn wrong_type(key: &Key, got: &str) -> Error {
         KeyType::Choice(words) => (one_of(words), false),
         KeyType::ChoiceOrFile(words) => (format!("{} or the path of a tokenizer.json", words.join(", ")), false),
         KeyType::Path => ("the path of a file or folder, in quotes".to_string(), false),
+        KeyType::Names => ("the names of columns, in quotes".to_string(), false),
     };
     let error = Error::usage(format!("{} wants {wanted}, got `{got}`", key.name));
     let default = match key.kind {
@@ -234,7 +235,7 @@ fn value_of_toml(key: &Key, value: &DeValue<'_>, source: &str) -> Result<Value> 
         (KeyType::Flag, DeValue::Boolean(flag)) => Value::Flag(*flag),
         (KeyType::ChoiceOrFile(_), DeValue::String(word)) => value_of_text(key, word)?,
         (KeyType::Choice(words), DeValue::String(word)) => choice(key, words, word)?,
-        (KeyType::Path, DeValue::String(path)) => Value::Text(path.to_string()),
+        (KeyType::Path | KeyType::Names, DeValue::String(text)) => Value::Text(text.to_string()),
         _ => return Err(wrong()),
     };
     check_range(key, &value)?;

@@ -39,6 +39,8 @@ tokenizer = "char"
 vocab = 0
 validation = 0.1
 order = "shuffle"
+task = "auto"
+missing = "refuse"
 
 [model]
 kind = "gpt2"
@@ -71,6 +73,7 @@ min_lr = 0.0001
 steps = 2000
 batch = 12
 eval_every = 500
+class_weights = "none"
 save_every = 500
 keep = 3
 precision = "f32"
@@ -91,7 +94,7 @@ fn the_table_is_whole() {
     sections.dedup();
     assert_eq!(sections, ["data", "model", "optimizer", "schedule", "train"], "each section in one piece");
     let all = |data: DataKind| ModelKind::ALL.iter().map(move |model| (data, *model));
-    for (data, model) in [DataKind::Names, DataKind::Text].into_iter().flat_map(all) {
+    for (data, model) in [DataKind::Names, DataKind::Text, DataKind::Table].into_iter().flat_map(all) {
         let config = Config::defaults_with(data, model);
         assert!(config.check().is_ok());
         for key in KEYS.iter().filter(|key| key.name != "model.kind") {
@@ -123,7 +126,7 @@ fn every_key_can_be_set_to_another_value_and_read_back() {
             KeyType::Choice(words) | KeyType::ChoiceOrFile(words) => {
                 format!("\"{}\"", words.iter().find(|w| **w != key.default).unwrap_or(&words[0]))
             }
-            KeyType::Path => "\"a b/\\\"c\\\".txt\"".to_string(),
+            KeyType::Path | KeyType::Names => "\"a b/\\\"c\\\".txt\"".to_string(),
         };
         let plain = other.trim_matches('"').replace("\\\"", "\"");
         config.set(key.name, &plain).unwrap();
@@ -189,6 +192,24 @@ fn later_layers_win_and_the_data_decides_the_defaults() {
 }
 
 #[test]
+fn a_table_has_a_model_and_defaults_of_its_own() {
+    let build = |sets: &[(&str, &str)]| Config::build(None, &owned(sets));
+    let config = build(&[("data.path", "x.CSV"), ("data.target", "y")]).unwrap();
+    assert_eq!(config.model.kind, ModelKind::Mlp);
+    let got = (config.data.validation, config.model.layers, config.model.hidden, config.model.bias, config.train.batch);
+    assert_eq!(got, (0.2, 2, 128, true, 32));
+    let refused = |sets: &[(&str, &str)]| build(sets).map_err(|error| (error.what, error.hint.unwrap())).unwrap_err();
+    let (what, hint) = refused(&[("data.path", "x.npy"), ("model.kind", "gpt2")]);
+    assert_eq!(what, "gpt2 is a model of a text, and the data is a table");
+    assert_eq!(hint, "take --model mlp");
+    let (what, hint) = refused(&[("data.path", "x.txt"), ("model.kind", "mlp")]);
+    assert_eq!(what, "mlp is a model of a table, and the data is a text");
+    assert_eq!(hint, "take --model gpt2, ngram, rnn or gru");
+    let (what, _) = refused(&[("data.target", "y")]);
+    assert_eq!(what, "data.target is the column of a table, and the data is a text");
+}
+
+#[test]
 fn toml_may_be_written_in_any_of_its_ways() {
     let mut config = text_defaults();
     let text = "# mine\r\ntrain = { steps = 0x10, batch = 1_000 }\r\noptimizer.lr = 1\nmodel.bias = true\n[schedule]\n";
@@ -228,8 +249,8 @@ fn planned_keys_and_values_are_not_available_yet() {
     for (name, hint) in keys::PLANNED_KEYS {
         assert_eq!(refused(name, "1"), (format!("{name} is not available yet"), hint.to_string()));
     }
-    for kind in ["mlp", "lstm", "llama"] {
-        let hint = "use gpt2, ngram, rnn or gru for now".to_string();
+    for kind in ["lstm", "llama"] {
+        let hint = "use gpt2, ngram, rnn, gru or mlp for now".to_string();
         let want = (format!("model.kind = `{kind}` is not available yet"), hint);
         assert_eq!(refused("model.kind", kind), want);
     }
@@ -288,7 +309,7 @@ fn values_of_another_type_are_refused() {
     wrong("model.tied", "yes", "true or false", "");
     wrong("optimizer.kind", "adam", "sgd, momentum or adamw", "did you mean adamw?");
     wrong("optimizer.kind", "lion", "sgd, momentum or adamw", "");
-    wrong("model.kind", "gpt3", "gpt2, ngram, rnn or gru", "did you mean gpt2?");
+    wrong("model.kind", "gpt3", "gpt2, ngram, rnn, gru or mlp", "did you mean gpt2?");
     wrong("data.order", "sequentiel", "shuffle or sequential", "did you mean sequential?");
 }
 

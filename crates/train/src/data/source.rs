@@ -60,7 +60,7 @@ impl Text {
         let label = format!("`{}`", path.display());
         let meta = fs::metadata(path).map_err(|reason| unreadable(path, &reason))?;
         if !meta.is_dir() && path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv")) {
-            return Err(Error::usage(format!("{label} is a table, and training on tables is not available yet"))
+            return Err(Error::usage(format!("{label} is a table, not a text"))
                 .hint("to train on its characters as on any text, give it another ending, such as .txt"));
         }
         let from = if meta.is_dir() {

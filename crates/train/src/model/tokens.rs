@@ -1,6 +1,6 @@
 //! Language models: tokens in, logits of the next token out.
 
-use geartrain_engine::{DType, Graph, Var};
+use geartrain_engine::{DType, Graph, Rule, Var};
 use geartrain_nn::rnn::{self, Cell};
 use geartrain_nn::{Dropout, Gpt2, Ngram, Rnn};
 
@@ -13,6 +13,7 @@ pub fn answers_a_window(config: &Config) -> usize {
     match config.model.kind {
         ModelKind::Ngram => 1,
         ModelKind::Gpt2 | ModelKind::Rnn | ModelKind::Gru => config.model.context,
+        ModelKind::Mlp => 1,
     }
 }
 
@@ -37,6 +38,10 @@ fn logits<'g>(g: &'g Graph, config: &Config, vocab: usize, tokens: Var<'g>, drop
         ModelKind::Ngram => Ngram { vocab, context, embedding: model.width, hidden }.forward(g, tokens, DTYPE),
         ModelKind::Rnn => rnn(Cell::Tanh).forward(g, tokens, DTYPE),
         ModelKind::Gru => rnn(Cell::Gru).forward(g, tokens, DTYPE),
+        ModelKind::Mlp => {
+            let rule = Rule::new("reads rows of a table, not tokens").hint("take --model gpt2, ngram, rnn or gru");
+            g.fail("mlp", rule, vec![tokens.ty()])
+        }
     }
 }
 
@@ -64,7 +69,7 @@ pub(super) fn forward<'g>(
         }
         false => logits.cross_entropy(targets),
     };
-    Ok(Forward { losses })
+    Ok(Forward { losses, weights: None, answers: None })
 }
 
 /// Logits after every token of one window. Input `tokens` (1, context); output `logits` (answers, vocab).

@@ -89,13 +89,13 @@ fn nothing_to_read_is_an_exact_error() {
 }
 
 #[test]
-fn a_table_is_refused_until_tables_can_be_trained_on() {
+fn a_table_is_no_text() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("iris.CSV");
     fs::write(&path, "a,b\n").unwrap();
     let error = Text::open(Some(&path)).unwrap_err();
     let shown = path.display();
-    assert_eq!(error.what, format!("`{shown}` is a table, and training on tables is not available yet"));
+    assert_eq!(error.what, format!("`{shown}` is a table, not a text"));
     let hint = "to train on its characters as on any text, give it another ending, such as .txt";
     assert_eq!(error.hint.as_deref(), Some(hint));
 }

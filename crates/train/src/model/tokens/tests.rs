@@ -26,7 +26,7 @@ fn config(kind: ModelKind) -> Config {
 
 #[test]
 fn a_padded_batch_is_measured_as_its_windows_one_at_a_time() {
-    for kind in ModelKind::ALL.iter().copied() {
+    for kind in ModelKind::ALL.iter().copied().filter(|kind| *kind != ModelKind::Mlp) {
         let config = config(kind);
         // 40 windows of 5 answers in the validation part, or 197 of one: neither is a whole number of batches.
         let text: String = (0..402u32).map(|i| char::from(b'a' + (i * i % 23 % 7) as u8)).collect();
