@@ -121,7 +121,7 @@ impl Watch for People {
                 self.close();
                 self.say(&s.sample);
             }
-            Line::Train(_) | Line::Done(_) => {}
+            Line::Train(_) | Line::Layers(_) | Line::Done(_) => {}
         }
     }
 

@@ -51,6 +51,9 @@ pub struct TrainArgs {
     /// The run folder, new or empty; left out: the next free one in runs/
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Also write an event file for TensorBoard into the run folder
+    #[arg(long)]
+    tensorboard: bool,
     /// Print one JSON object a line, and nothing else, on standard output
     #[arg(long)]
     json: bool,
@@ -70,6 +73,9 @@ pub struct ResumeArgs {
     /// Where the text is now, if it was moved
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
+    /// Also write an event file for TensorBoard into the run folder, from the first step on
+    #[arg(long)]
+    tensorboard: bool,
     /// Print one JSON object a line, and nothing else, on standard output
     #[arg(long)]
     json: bool,
@@ -92,6 +98,9 @@ pub fn train(args: &TrainArgs) -> Outcome {
     for set in &args.sets {
         sets.push(split_set(set)?);
     }
+    if args.tensorboard {
+        sets.push(("train.tensorboard".to_string(), "true".to_string()));
+    }
     sets.extend(flags.iter().filter_map(|(key, value)| value.as_ref().map(|v| (key.to_string(), v.clone()))));
     let config = Config::build(args.config.as_deref(), &sets)?;
     let session = Session::create(config, args.out.as_deref())?;
@@ -106,6 +115,9 @@ pub fn resume(args: &ResumeArgs) -> Outcome {
     }
     if let Some(data) = &args.data {
         sets.push(("data.path".to_string(), data.to_string_lossy().into_owned()));
+    }
+    if args.tensorboard {
+        sets.push(("train.tensorboard".to_string(), "true".to_string()));
     }
     let (session, warnings) = Session::resume(&args.run, &sets)?;
     for warning in warnings {
@@ -141,6 +153,13 @@ fn report(outcome: &session::Outcome) -> Outcome {
     let run = show(&outcome.folder);
     line("")?;
     line(&chart::chart(&outcome.curve, chart::WIDTH, chart::HEIGHT))?;
+    if let Some(waiting) = outcome.stopped_early {
+        let evaluations = if waiting.waited == 1 { "evaluation" } else { "evaluations" };
+        line(&format!(
+            "stopped early at step {}: no improvement over step {} for {} {evaluations}",
+            outcome.steps, waiting.step, waiting.waited
+        ))?;
+    }
     let loss = outcome.val_loss.map_or(String::new(), |loss| format!(", validation loss {loss:.4} nats a token"));
     line(&format!("{} steps in {}{loss}", outcome.steps, duration(outcome.seconds)))?;
     line(&format!("run folder: {run}"))?;

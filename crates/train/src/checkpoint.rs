@@ -21,6 +21,8 @@ use sha2::{Digest, Sha256};
 
 use crate::atomic;
 use crate::error::{Error, Result};
+use crate::schedule::Plateau;
+use crate::stopping::Waiting;
 use crate::tokenizer::hex;
 use format::Header;
 
@@ -41,6 +43,10 @@ pub struct Meta {
     pub numerics_version: String,
     /// The best step so far, if there was an evaluation.
     pub best: Option<Best>,
+    /// What a schedule that follows the validation loss remembers.
+    pub plateau: Option<Plateau>,
+    /// What early stopping remembers.
+    pub waiting: Option<Waiting>,
 }
 
 /// The step with the lowest validation loss so far.

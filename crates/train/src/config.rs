@@ -125,8 +125,22 @@ pub struct ScheduleConfig {
     pub kind: ScheduleKind,
     /// Steps of linear rise at the start.
     pub warmup: u64,
-    /// The rate that a cosine ends at.
+    /// The rate that a cosine ends at, and that others do not fall below.
     pub min_lr: f64,
+    /// What `step`, `exponential` and `plateau` multiply the rate by.
+    pub factor: f64,
+    /// Steps over which `step` and `exponential` do; 0 is a fifth of those after the warm-up.
+    pub every: u64,
+    /// Evaluations without improvement that `plateau` lets pass.
+    pub patience: u64,
+    /// The share by which a loss must be lower for `plateau`.
+    pub threshold: f64,
+    /// The share of the steps in which `onecycle` rises.
+    pub pct_start: f64,
+    /// The highest rate of `onecycle` over its first.
+    pub div_factor: f64,
+    /// The first rate of `onecycle` over its last.
+    pub final_div_factor: f64,
 }
 
 /// `[train]`: how long, in what batches, and what is kept.
@@ -136,12 +150,24 @@ pub struct TrainConfig {
     pub steps: u64,
     /// Windows read by one step.
     pub batch: usize,
+    /// Parts that a batch is computed in.
+    pub grad_shards: usize,
+    /// What the moving average of the weights keeps of itself at each step; 0 is no average.
+    pub ema: f64,
     /// Steps between evaluations; 0 is only at the end.
     pub eval_every: u64,
     /// Steps between checkpoints; 0 is only at the end.
     pub save_every: u64,
     /// Newest checkpoints kept beside the best one; 0 is all.
     pub keep: usize,
+    /// Evaluations without improvement after which a run ends early; 0 is never.
+    pub patience: u64,
+    /// How much lower a loss must be for that.
+    pub min_delta: f64,
+    /// Whether norms of each layer are told.
+    pub norms: bool,
+    /// Whether an event file for TensorBoard is written.
+    pub tensorboard: bool,
     /// What matrix products multiply.
     pub precision: Precision,
     /// Seed of the initial weights, the data order and dropout.
@@ -253,12 +279,47 @@ impl Config {
             ))
             .hint(format!("with {heads} heads, a width of {fitting} fits")));
         }
-        let (lr, lowest) = (self.optimizer.lr, self.schedule.min_lr);
-        if self.schedule.kind == ScheduleKind::Cosine && lowest > lr {
+        self.check_schedule()?;
+        self.check_shards()
+    }
+
+    fn check_schedule(&self) -> Result<()> {
+        let (lr, lowest, kind) = (self.optimizer.lr, self.schedule.min_lr, self.schedule.kind);
+        if crate::schedule::has_floor(kind) && lowest > lr {
             return Err(Error::usage(format!("schedule.min_lr must not be above optimizer.lr, got {lowest} and {lr}"))
                 .hint("set schedule.min_lr too, a tenth of the learning rate for example, or schedule.kind=constant"));
         }
-        Ok(())
+        let Some(what) = self.needs_evaluations() else { return Ok(()) };
+        let missing = match (self.data.validation == 0.0, self.train.eval_every == 0) {
+            (true, _) => "data.validation is 0",
+            (_, true) => "train.eval_every is 0",
+            _ => return Ok(()),
+        };
+        Err(Error::usage(format!("{what} needs evaluations during training, but {missing}")).hint(
+            "keep a part of the data with data.validation=0.1, and measure it with train.eval_every=100 for example",
+        ))
+    }
+
+    /// The setting that acts on validation losses during training, if there is one.
+    pub fn needs_evaluations(&self) -> Option<&'static str> {
+        match (self.schedule.kind == ScheduleKind::Plateau, self.train.patience > 0) {
+            (true, _) => Some("schedule.kind = plateau"),
+            (_, true) => Some("train.patience"),
+            _ => None,
+        }
+    }
+
+    fn check_shards(&self) -> Result<()> {
+        let (batch, shards) = (self.train.batch, self.train.grad_shards);
+        if shards.is_power_of_two() && batch.is_multiple_of(shards) {
+            return Ok(());
+        }
+        let fitting: Vec<String> =
+            (0..8).map(|k| 1usize << k).filter(|n| batch.is_multiple_of(*n)).map(|n| n.to_string()).collect();
+        Err(Error::usage(format!(
+            "train.grad_shards must be a power of two that divides train.batch, got {shards} and a batch of {batch}"
+        ))
+        .hint(format!("with a batch of {batch}, {} fits", parse::one_of(&fitting))))
     }
 
     /// The size of the model's token table for a tokenizer of `tokens` tokens: `model.vocab`, or as many where that is 0.
@@ -281,9 +342,10 @@ impl Config {
         self.write(|_| true)
     }
 
-    /// The part of the configuration that decides results, as TOML: all but `data.path` and `train.threads`.
+    /// The part of the configuration that decides results, as TOML: all but `data.path`, `train.threads` and
+    /// `train.tensorboard`.
     pub fn for_checkpoint(&self) -> String {
-        self.write(|key| key.name != "data.path" && key.name != "train.threads")
+        self.write(|key| !["data.path", "train.threads", "train.tensorboard"].contains(&key.name))
     }
 
     fn write(&self, wanted: impl Fn(&Key) -> bool) -> String {

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod atomic;
+mod average;
 pub mod chart;
 pub mod checkpoint;
 pub mod config;
@@ -11,11 +12,15 @@ pub mod error;
 pub mod interrupt;
 pub mod metrics;
 pub mod model;
+pub mod norms;
 pub mod plot;
 pub mod run_folder;
 pub mod sample;
 pub mod schedule;
 pub mod session;
+mod step;
+pub mod stopping;
+pub mod tensorboard;
 pub mod tokenizer;
 pub mod trainer;
 

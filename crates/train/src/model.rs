@@ -1,16 +1,18 @@
 //! From a configuration to graphs: one that trains, one that evaluates, one that writes.
 
+mod steps;
 mod tokens;
 
 use geartrain_engine::compile::PASSES;
 use geartrain_engine::compile::bf16;
 use geartrain_engine::{DType, Graph, GraphError, NUMERICS_VERSION, Options, Program, State, Var};
 use geartrain_nn::Dropout;
-use geartrain_nn::optim::{self, AdamW, Momentum, Optimizer, Sgd};
+use geartrain_nn::optim::{AdamW, Momentum, Optimizer, Sgd};
 
+pub use steps::{Steps, training_graph};
 pub use tokens::{answers_a_window, writing_graph};
 
-use crate::config::{Activation, Config, Decay, OptimizerKind, Precision};
+use crate::config::{Activation, Config, OptimizerKind, Precision};
 use crate::error::{Error, Result};
 
 /// What a model reads and what it answers: the one thing on which data and model must agree.
@@ -62,29 +64,6 @@ pub fn optimizer(config: &Config) -> Box<dyn Optimizer> {
         OptimizerKind::Momentum => Box::new(Momentum { momentum: optimizer.momentum }),
         OptimizerKind::AdamW => Box::new(AdamW { betas: (beta1, beta2), eps: 1e-8, decay: optimizer.weight_decay }),
     }
-}
-
-/// One whole training step: forward, loss, backward, clipping and updates.
-///
-/// Inputs: those of the task; scalars `lr`, and those that the optimizer and dropout read. Outputs: `loss` and
-/// `grad_norm`.
-///
-/// # Errors
-/// A model that cannot be built, or that does not read what the task has.
-pub fn training_graph(config: &Config, task: &Task) -> Result<Graph> {
-    let g = Graph::new();
-    {
-        let dropout = Dropout::training(&g, config.model.dropout, config.train.seed);
-        let loss = forward(&g, config, task, config.train.batch, &dropout)?.losses.mean_all().named("loss");
-        if config.optimizer.decay == Decay::All {
-            g.decay_all();
-        }
-        let lr = g.scalar("lr");
-        let norm = optim::minimize(&g, loss, optimizer(config).as_ref(), lr, config.optimizer.clip);
-        g.output("loss", loss);
-        g.output("grad_norm", norm.map_err(model_error)?);
-    }
-    Ok(g)
 }
 
 /// Losses of every prediction of a batch of [`evaluation_rows`]. Inputs: those of the task. Output: `losses`.

@@ -129,5 +129,13 @@ choices! {
         Constant = "constant",
         /// Falls along half a cosine wave.
         Cosine = "cosine",
+        /// Falls by a factor every so many steps.
+        Step = "step",
+        /// Falls by the same factor as evenly as interest.
+        Exponential = "exponential",
+        /// Rises along half a cosine wave and falls along another (Smith and Topin, 2018).
+        OneCycle = "onecycle",
+        /// Falls by a factor when the validation loss no longer does.
+        Plateau = "plateau",
     }
 }

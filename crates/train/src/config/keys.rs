@@ -88,6 +88,8 @@ pub enum Range {
     BelowOne,
     /// From 0 to 0.5, both included.
     UpToHalf,
+    /// Above 0 and below 1.
+    Within,
 }
 
 impl Range {
@@ -99,6 +101,7 @@ impl Range {
                 Range::NotNegative => x >= 0.0,
                 Range::BelowOne => (0.0..1.0).contains(&x),
                 Range::UpToHalf => (0.0..=0.5).contains(&x),
+                Range::Within => x > 0.0 && x < 1.0,
             }
     }
 
@@ -109,6 +112,7 @@ impl Range {
             Range::NotNegative => "at least 0",
             Range::BelowOne => "at least 0 and below 1",
             Range::UpToHalf => "from 0 to 0.5",
+            Range::Within => "above 0 and below 1",
         }
     }
 }
@@ -220,22 +224,48 @@ pub const KEYS: &[Key] = &[
         "The largest norm of the whole gradient; longer ones are scaled down to it. 0 for no limit."),
 
     key("schedule.kind", KeyType::Choice(ScheduleKind::NAMES), "cosine", |c| Slot::Choice(&mut c.schedule.kind),
-        "The learning rate after the warm-up: constant, or falling along half a cosine wave."),
+        "The learning rate after the warm-up: the same, along half a cosine wave, by schedule.factor in jumps or evenly, up and down once, or down when the validation loss stays."),
     key("schedule.warmup", whole(0), "100", |c| Slot::Whole(&mut c.schedule.warmup),
-        "Over how many steps the learning rate rises at the start."),
+        "Over how many steps the learning rate rises at the start; onecycle has its own rise."),
     key("schedule.min_lr", KeyType::Number(Range::NotNegative), "0.0001", |c| Slot::Number(&mut c.schedule.min_lr),
-        "The learning rate that a cosine ends at."),
+        "The learning rate that a cosine ends at, and below which step, exponential and plateau do not fall."),
+    key("schedule.factor", KeyType::Number(Range::Within), "0.5", |c| Slot::Number(&mut c.schedule.factor),
+        "What step, exponential and plateau multiply the learning rate by."),
+    key("schedule.every", whole(0), "0", |c| Slot::Whole(&mut c.schedule.every),
+        "Over how many steps step and exponential fall by that factor; 0 for a fifth of those after the warm-up."),
+    key("schedule.patience", whole(0), "2", |c| Slot::Whole(&mut c.schedule.patience),
+        "How many evaluations in a row plateau lets pass without a lower validation loss; the next one lowers the rate."),
+    key("schedule.threshold", KeyType::Number(Range::BelowOne), "0.0001", |c| Slot::Number(&mut c.schedule.threshold),
+        "By which share the validation loss must fall for plateau to call it lower."),
+    key("schedule.pct_start", KeyType::Number(Range::Within), "0.3", |c| Slot::Number(&mut c.schedule.pct_start),
+        "The share of the steps in which onecycle rises."),
+    key("schedule.div_factor", KeyType::Number(Range::Positive), "25.0", |c| Slot::Number(&mut c.schedule.div_factor),
+        "onecycle starts at the highest learning rate divided by this."),
+    key("schedule.final_div_factor", KeyType::Number(Range::Positive), "10000.0", |c| Slot::Number(&mut c.schedule.final_div_factor),
+        "onecycle ends at its first learning rate divided by this."),
 
     key("train.steps", whole(1), "2000", |c| Slot::Whole(&mut c.train.steps),
         "How many training steps are planned.").but(&[(NAMES, "1000"), (NGRAM, "12000")]).flag("--steps"),
     key("train.batch", size(1), "12", |c| Slot::Size(&mut c.train.batch),
         "How many windows of the text a step reads.").but(&[(NAMES, "32"), (NGRAM, "256"), (RNN, "32"), (GRU, "32")]).flag("--batch"),
+    key("train.grad_shards", size(1), "1", |c| Slot::Size(&mut c.train.grad_shards),
+        "In how many parts, a power of two, a batch is computed one after the other: the more, the less memory."),
+    key("train.ema", KeyType::Number(Range::BelowOne), "0.0", |c| Slot::Number(&mut c.train.ema),
+        "Evaluate and write with a moving average of the weights that keeps this share of itself at each step; 0 for none."),
     key("train.eval_every", whole(0), "500", |c| Slot::Whole(&mut c.train.eval_every),
         "How many steps lie between evaluations; 0 for one at the end.").but(&[(NAMES, "250"), (NGRAM, "3000")]),
     key("train.save_every", whole(0), "500", |c| Slot::Whole(&mut c.train.save_every),
         "How many steps lie between checkpoints; 0 for one at the end.").but(&[(NGRAM, "3000")]),
     key("train.keep", size(0), "3", |c| Slot::Size(&mut c.train.keep),
         "How many of the newest checkpoints are kept beside the best one; 0 for all."),
+    key("train.patience", whole(0), "0", |c| Slot::Whole(&mut c.train.patience),
+        "After how many evaluations in a row without a lower validation loss the run ends early; 0 for never."),
+    key("train.min_delta", KeyType::Number(Range::NotNegative), "0.0", |c| Slot::Number(&mut c.train.min_delta),
+        "By how much the validation loss must fall for train.patience to call it lower."),
+    key("train.norms", KeyType::Flag, "false", |c| Slot::Flag(&mut c.train.norms),
+        "Whether the metrics have the norms of each layer's gradient and update."),
+    key("train.tensorboard", KeyType::Flag, "false", |c| Slot::Flag(&mut c.train.tensorboard),
+        "Whether the run folder gets an event file that TensorBoard reads.").flag("--tensorboard"),
     key("train.precision", KeyType::Choice(Precision::NAMES), "f32", |c| Slot::Choice(&mut c.train.precision),
         "What matrix products multiply: f32, or numbers rounded to bfloat16, faster on CPUs with avx512_bf16."),
     key("train.seed", whole(0), "1337", |c| Slot::Whole(&mut c.train.seed),
@@ -249,10 +279,6 @@ pub(super) const PLANNED_KEYS: &[(&str, &str)] = &[
     ("data.vocab", "the vocabulary of char and byte tokenizers follows from the text; leave the key out"),
     ("data.target", "targets belong to tables, and training on tables is not available yet; leave the key out"),
     ("model.kv_heads", "it belongs to Llama models, which are not available yet; leave the key out"),
-    ("train.grad_shards", "leave the key out; train.batch is computed in one piece"),
-    ("train.patience", "leave the key out; the best checkpoint is kept in any case"),
-    ("train.ema", "leave the key out"),
-    ("optimizer.ema", "leave the key out"),
 ];
 
 /// Values that are planned and not built.
@@ -281,7 +307,7 @@ pub fn keys_help() -> String {
         if !key.flag.is_empty() {
             let _ = write!(help, " ({})", key.flag);
         }
-        let _ = writeln!(text, "  {:<13} {:<9}  {help}", key.short(), key.default);
+        let _ = writeln!(text, "  {:<16} {:<9}  {help}", key.short(), key.default);
     }
     text
 }
