@@ -112,6 +112,48 @@ fn killed_twice_inside_epochs_of_data_in_order() {
     straight.equals(&a, &[]);
 }
 
+/// The rate follows the validation loss, weights are averaged, the batch is summed from shards, layers are told, and the
+/// run ends early.
+#[test]
+fn with_everything_on_killed_with_9_and_resumed() {
+    let dir = folder();
+    let args = format!(
+        "{} --steps 400 --set schedule.warmup=10 --set optimizer.lr=0.01 --set schedule.kind=plateau \
+         --set schedule.patience=0 --set schedule.threshold=0.02 --set schedule.min_lr=0.0 --set train.ema=0.8 \
+         --set train.grad_shards=4 --set train.norms=true --set train.patience=6 --set train.min_delta=0.02 \
+         --set train.keep=0 --set train.save_every=15 --set train.eval_every=10 --tensorboard",
+        common::SMALL
+    );
+    run(dir.path(), &format!("train --json --out straight {args}")).good();
+    let straight = dir.path().join("straight");
+    let expected = metrics(&straight);
+    let last = *checkpoints(&straight).last().unwrap();
+    let done = expected.last().unwrap();
+    assert_eq!((&done["stopped_early"], &done["steps"]), (&Value::Bool(true), &Value::from(last)));
+    assert!((130..400).contains(&last), "it ends early, and not at once: {last}");
+    let rates: Vec<f64> = expected.iter().filter_map(|line| line["lr"].as_f64()).collect();
+    let halvings = (0.01 / rates.last().unwrap()).log2();
+    assert!(halvings >= 2.0 && halvings == halvings.round(), "the rate has fallen: {rates:?}");
+
+    let a = dir.path().join("a");
+    for (step, command) in [(55, format!("train --json --out a {args}")), (100, "resume a --json".to_string())] {
+        let mut started = Started::new(dir.path(), &command);
+        started.wait_for(step);
+        started.kill();
+    }
+    run(dir.path(), "resume a --json --threads 1").good();
+    assert_eq!(checkpoints(&a), checkpoints(&straight));
+    for step in checkpoints(&a) {
+        assert!(checkpoint(&a, step) == checkpoint(&straight, step), "the checkpoint of step {step} differs");
+    }
+    assert_eq!(metrics(&a), expected);
+
+    // A run that has stopped does not go on.
+    let out = run(dir.path(), "resume a --json").good();
+    assert_eq!(steps(&common::json(&out)), [0; 0], "no step is trained");
+    assert_eq!(metrics(&a), expected);
+}
+
 #[test]
 fn killed_before_the_first_checkpoint_there_is_nothing_to_resume() {
     let dir = folder();

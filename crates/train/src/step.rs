@@ -8,6 +8,9 @@ use crate::data::Dataset;
 use crate::error::Result;
 use crate::model::{Steps, compile};
 
+#[cfg(test)]
+mod tests;
+
 /// A program with what it reads.
 struct Part {
     program: Program,

@@ -251,7 +251,7 @@ pub const KEYS: &[Key] = &[
     key("train.grad_shards", size(1), "1", |c| Slot::Size(&mut c.train.grad_shards),
         "In how many parts, a power of two, a batch is computed one after the other: the more, the less memory."),
     key("train.ema", KeyType::Number(Range::BelowOne), "0.0", |c| Slot::Number(&mut c.train.ema),
-        "Evaluate and write with a moving average of the weights that keeps this share of itself at each step; 0 for none."),
+        "Evaluate and write with a moving average of the weights that keeps this share of itself at each step: 0.99 averages about 100 steps; 0 for none."),
     key("train.eval_every", whole(0), "500", |c| Slot::Whole(&mut c.train.eval_every),
         "How many steps lie between evaluations; 0 for one at the end.").but(&[(NAMES, "250"), (NGRAM, "3000")]),
     key("train.save_every", whole(0), "500", |c| Slot::Whole(&mut c.train.save_every),

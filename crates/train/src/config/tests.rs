@@ -65,13 +65,26 @@ clip = 1.0
 kind = "cosine"
 warmup = 100
 min_lr = 0.0001
+factor = 0.5
+every = 0
+patience = 2
+threshold = 0.0001
+pct_start = 0.3
+div_factor = 25.0
+final_div_factor = 10000.0
 
 [train]
 steps = 2000
 batch = 12
+grad_shards = 1
+ema = 0.0
 eval_every = 500
 save_every = 500
 keep = 3
+patience = 0
+min_delta = 0.0
+norms = false
+tensorboard = false
 precision = "f32"
 seed = 1337
 threads = 0
@@ -154,6 +167,7 @@ fn a_checkpoint_holds_neither_paths_nor_threads() {
     let before = config.for_checkpoint();
     config.set("data.path", "/home/me/text.txt").unwrap();
     config.set("train.threads", "3").unwrap();
+    config.set("train.tensorboard", "true").unwrap();
     assert_eq!(config.for_checkpoint(), before);
     assert!(config.resolved().starts_with("[data]\npath = \"/home/me/text.txt\"\n"));
     assert!(config.resolved().ends_with("threads = 3\n"));
@@ -275,6 +289,10 @@ fn values_out_of_range_are_refused() {
     outside("optimizer.lr", "inf", "above 0");
     outside("optimizer.lr", "NaN", "above 0");
     outside("optimizer.clip", "-1", "at least 0");
+    outside("schedule.factor", "1", "above 0 and below 1");
+    outside("schedule.pct_start", "0", "above 0 and below 1");
+    outside("train.ema", "1", "at least 0 and below 1");
+    outside("train.grad_shards", "0", "at least 1");
     outside("optimizer.weight_decay", "-1", "at least 0");
     let (what, _) = refused("optimizer.betas", "0.9,1");
     assert_eq!(what, "optimizer.betas must be two numbers, each at least 0 and below 1, got 0.9 and 1");
@@ -302,7 +320,7 @@ fn files_say_file_and_line() {
         ("data.tokenizer = \"bpe\"", "data.tokenizer = `bpe` is not available yet"),
         ("optimizer.betas = [0.9, \"x\"]", "optimizer.betas wants two numbers, got `[0.9, \"x\"]`"),
         ("optimizer.lr = nan", "optimizer.lr must be above 0, got NaN"),
-        ("train.patience = 3", "train.patience is not available yet"),
+        ("data.target = \"x\"", "data.target is not available yet"),
         ("train = 3", "train is a section, not a key"),
         ("train.steps.x = 3", "unknown key `train.steps.x`"),
         ("[tarin]\nsteps = 1", "unknown key `tarin.steps`"),
@@ -359,6 +377,29 @@ fn keys_must_fit_each_other() {
     assert_eq!(hint, "set schedule.min_lr too, a tenth of the learning rate for example, or schedule.kind=constant");
     assert!(check(&[("optimizer.lr", "1e-5"), ("schedule.kind", "constant")]).is_ok());
     assert!(check(&[("optimizer.lr", "1e-4")]).is_ok());
+    for kind in ["step", "exponential", "plateau"] {
+        assert!(check(&[("optimizer.lr", "1e-5"), ("schedule.kind", kind)]).is_err(), "{kind}");
+    }
+    assert!(check(&[("optimizer.lr", "1e-5"), ("schedule.kind", "onecycle")]).is_ok());
+    let hint = "keep a part of the data with data.validation=0.1, and measure it with train.eval_every=100 for example";
+    let needs = |what: &str, missing: &str| {
+        Err((format!("{what} needs evaluations during training, but {missing} is 0"), hint.to_string()))
+    };
+    let plateau = ("schedule.kind", "plateau");
+    assert_eq!(check(&[plateau, ("data.validation", "0")]), needs("schedule.kind = plateau", "data.validation"));
+    assert_eq!(check(&[plateau, ("train.eval_every", "0")]), needs("schedule.kind = plateau", "train.eval_every"));
+    let patience = ("train.patience", "3");
+    assert_eq!(check(&[patience, ("train.eval_every", "0")]), needs("train.patience", "train.eval_every"));
+    assert!(check(&[plateau, patience]).is_ok());
+    for (shards, batch, fits) in
+        [("3", "12", "1, 2 or 4"), ("8", "12", "1, 2 or 4"), ("2", "7", "1"), ("6", "6", "1 or 2")]
+    {
+        let (what, hint) = check(&[("train.grad_shards", shards), ("train.batch", batch)]).unwrap_err();
+        let rule = "train.grad_shards must be a power of two that divides train.batch";
+        assert_eq!(what, format!("{rule}, got {shards} and a batch of {batch}"));
+        assert_eq!(hint, format!("with a batch of {batch}, {fits} fits"));
+    }
+    assert!(check(&[("train.grad_shards", "16"), ("train.batch", "16")]).is_ok());
     let mut config = text_defaults();
     config.train.batch = 0;
     assert_eq!(config.check().unwrap_err().what, "train.batch must be at least 1, got 0");
@@ -397,7 +438,7 @@ fn set_wants_a_key_and_a_value() {
 fn help_shows_every_key() {
     let help = keys_help();
     assert_eq!(help.lines().filter(|line| line.starts_with("  ")).count(), KEYS.len());
-    assert!(help.contains("\n[train]\n  steps         2000       How many training steps are planned."), "{help}");
+    assert!(help.contains("\n[train]\n  steps            2000       How many training steps are planned."), "{help}");
     assert!(help.contains("(the embedded names: 1000, ngram: 12000) (--steps)"));
     assert!(help.contains("[sgd, momentum, adamw]"));
 }

@@ -77,9 +77,7 @@ impl Steps {
 /// A model that cannot be built, or that does not read what the task has.
 pub fn training_graph(config: &Config, task: &Task) -> Result<Graph> {
     let g = Graph::new();
-    let gradients = gradients(&g, config, task, config.train.batch)?;
-    update(&g, config, &gradients)?;
-    drop(gradients);
+    update(&g, config, &gradients(&g, config, task, config.train.batch)?)?;
     Ok(g)
 }
 
@@ -144,23 +142,18 @@ fn sum_graph(gradient: &Graph, levels: usize) -> Graph {
 
 fn update_graph(config: &Config, gradient: &Graph, levels: usize) -> Result<Graph> {
     let g = Graph::new();
-    gradient.with(|inner| {
-        inner.entries.iter().for_each(|entry| {
-            g.entry(entry.clone());
-        })
-    });
+    for entry in gradient.with(|inner| inner.entries.clone()) {
+        g.entry(entry);
+    }
     // A power of two: the division rounds nothing.
     let share = 1.0 / config.train.grad_shards as f64;
-    let mean = |(parameter, entry): (Var<'_>, Entry)| {
-        let value = summed(&g, &entry, levels) * share;
-        (parameter.id(), entry, value.id())
-    };
-    let means: Vec<_> = g.parameters().into_iter().map(mean).collect();
-    let gradients: Vec<Gradient<'_>> = means
-        .into_iter()
-        .map(|(parameter, entry, value)| Gradient { parameter: g.var(parameter), entry, value: g.var(value) })
-        .collect();
-    update(&g, config, &gradients)?;
-    drop(gradients);
+    {
+        let mut gradients = Vec::new();
+        for (parameter, entry) in g.parameters() {
+            let value = summed(&g, &entry, levels) * share;
+            gradients.push(Gradient { parameter, entry, value });
+        }
+        update(&g, config, &gradients)?;
+    }
     Ok(g)
 }
