@@ -24,8 +24,10 @@ impl Part {
 
     fn set(&mut self, scalars: &[(&str, f64)]) {
         for (name, value) in scalars {
-            // A scalar that this program does not read is not one of its inputs.
-            let _ = self.batch.set_scalar(name, *value);
+            // A scalar that this program does not read is not one of its inputs. Asked first: an error is allocated.
+            if self.batch.inputs().any(|(input, _)| input == *name) {
+                let _ = self.batch.set_scalar(name, *value);
+            }
         }
     }
 
