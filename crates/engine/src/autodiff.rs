@@ -101,7 +101,7 @@ fn reverse<'g>(
                     wrong(format!("its cotangent of input {operand} is {}, not {}", new.ty(), x[operand].ty()));
                 }
                 Cotangent::Flows(None) => wrong(format!("its vjp left out the cotangent of input {operand}")),
-                Cotangent::Zero => {}
+                Cotangent::Zero | Cotangent::Held => {}
                 Cotangent::Stops(why) => wrong(format!("no gradient passes through input {operand}: {why}")),
             }
         }

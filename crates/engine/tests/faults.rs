@@ -13,8 +13,9 @@ use geartrain_engine::compile::{PASSES, Pass};
 use geartrain_engine::ir::graph::{Inner, Node, Source};
 use geartrain_engine::ir::op::{Attrs, Rearrange};
 use geartrain_engine::ir::origin::Role;
-use geartrain_engine::ops::layout::{Broadcast, Copy as Identity, Pad, Slice as Range};
-use geartrain_engine::ops::{arith, loss, matmul, unary};
+use geartrain_engine::ops::layout::{Broadcast, Copy as Identity, Slice as Range};
+use geartrain_engine::ops::pad::Pad;
+use geartrain_engine::ops::{arith, loss, matmul, scan, scatter, softmax, unary};
 use geartrain_engine::{
     Array, Case, Cotangent, CustomFn, DType, Domain, Explain, Expr, Graph, Init, Kernel, Kind, NodeId, Op, Options,
     Routine, Rule, Shape, Slice, SliceMut, Type, Var, Vjp,
@@ -208,6 +209,40 @@ fn cotangent_left_out_or_of_another_shape() {
     for wrong in [short as VjpRule, none, shape] {
         caught(arith::Add, Fault::Vjp(wrong), &[Check::Types]);
     }
+}
+
+#[test]
+fn running_sum_that_comes_back_the_same_way() {
+    fn wrong<'g>(r: &Vjp<'_, 'g>) -> Vec<Cotangent<'g>> {
+        vec![r.flows(0, || r.ct.cumsum(0))]
+    }
+    let op = scan::CumSum { axis: 0, reverse: false };
+    caught_in(one_case(op, &[&[5]]), Fault::Vjp(wrong), &[Check::First]);
+}
+
+#[test]
+fn cotangent_of_rows_that_were_replaced_again() {
+    fn wrong<'g>(r: &Vjp<'_, 'g>) -> Vec<Cotangent<'g>> {
+        let base = r.ct.scatter(r.x[1], r.x[2].full(0.0));
+        vec![r.flows(0, || base), Cotangent::Zero, r.flows(2, || r.ct.gather(r.x[1]))]
+    }
+    caught(scatter::Scatter, Fault::Vjp(wrong), &[Check::First]);
+}
+
+#[test]
+fn log_softmax_whose_row_does_not_share() {
+    fn wrong<'g>(r: &Vjp<'_, 'g>) -> Vec<Cotangent<'g>> {
+        vec![r.flows(0, || r.ct - r.y.exp() * r.ct)]
+    }
+    caught(softmax::LogSoftmax, Fault::Vjp(wrong), &[Check::First, Check::DefinitionVjp]);
+}
+
+#[test]
+fn gradient_held_back_by_an_operation_that_computes() {
+    fn wrong<'g>(_: &Vjp<'_, 'g>) -> Vec<Cotangent<'g>> {
+        vec![Cotangent::Held]
+    }
+    caught(unary::Tanh, Fault::Vjp(wrong), &[Check::Stops]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use geartrain_engine::check::step::check_step;
 use geartrain_engine::check::{Check, Feed, compiled::Compiled, definition::distance};
 use geartrain_engine::compile::{PASSES, Pass, trace};
 use geartrain_engine::ir::graph::Source;
-use geartrain_engine::ops::layout::Pad;
+use geartrain_engine::ops::pad::Pad;
 use geartrain_engine::{Array, DType, Graph, Init, Isa, Options, Program, Shape, State, Var};
 
 const PLAIN: Options = Options { threads: 1, isa: Isa::Portable };

@@ -35,6 +35,25 @@ pub enum Routine {
     },
     /// Index (u32) of the first largest element along the last axis; the output lacks that axis.
     Argmax,
+    /// out\[i\] = x\[0\] + .. + x\[i\] along `axis`, added one by one; `reverse`: x\[i\] + .. + x\[n - 1\], from the last one.
+    CumSum {
+        /// Which axis.
+        axis: usize,
+        /// Whether it begins at the end.
+        reverse: bool,
+    },
+    /// out (.., k) u32 = positions of the `k` largest elements of each row (.., n), the largest first; of equal ones the
+    /// first one first, NaN before all.
+    TopK {
+        /// How many, from 1 to n.
+        k: usize,
+    },
+    /// out (.., k) = for each row the elements of x (.., n) at indices (.., k) u32; inputs: x, indices.
+    TakeAlong,
+    /// out (.., n) = for each row the sum of the elements of ct (.., k) whose index it is; inputs: indices (.., k) u32, ct.
+    AddAlong,
+    /// out (indices.., v) floats = 1 at the index of each row, else 0; input: indices u32.
+    OneHot,
     /// Input `k` at `starts[k]` along `axis` of an output that is 0 elsewhere; the other axes agree, and the inputs
     /// stand in order without overlap.
     Pad {
@@ -64,8 +83,13 @@ pub enum Routine {
     Gather,
     /// out (v, c..) = sum of the rows of ct (indices.., c..) whose index it is; inputs: indices u32, ct.
     ScatterAdd,
+    /// out = base (v, c..) with row indices\[i\] replaced by row i of rows (indices.., c..), the last one staying; inputs:
+    /// base, indices u32, rows.
+    Scatter,
     /// Softmax along the last axis, subtracting the row's maximum. The output may stand exactly on the input.
     Softmax,
+    /// Logarithm of softmax along the last axis. The output may stand exactly on the input.
+    LogSoftmax,
     /// `out (n) = log(sum(exp(logits))) - logits[target]`; inputs: logits (n, v), targets (n) u32.
     CrossEntropy,
     /// out (n, v) = (softmax(logits) - onehot(targets)) * ct; inputs: logits (n, v), targets (n) u32, ct (n). The
@@ -80,6 +104,16 @@ pub enum Routine {
     },
     /// Cotangent of x for [`Routine::Normalize`]; inputs: x, ct. The output may stand exactly on one of them.
     NormalizeGrad {
+        /// Keeps the division finite.
+        eps: f64,
+    },
+    /// y = x / sqrt(mean(x²) + eps) along the last axis. The output may stand exactly on the input.
+    RmsNormalize {
+        /// Keeps the division finite.
+        eps: f64,
+    },
+    /// Cotangent of x for [`Routine::RmsNormalize`]; inputs: x, ct. The output may stand exactly on one of them.
+    RmsNormalizeGrad {
         /// Keeps the division finite.
         eps: f64,
     },
@@ -163,18 +197,27 @@ impl Routine {
             Routine::Sum { .. } => "sum",
             Routine::Max { .. } => "max",
             Routine::Argmax => "argmax",
+            Routine::CumSum { .. } => "cumsum",
+            Routine::TopK { .. } => "top_k",
+            Routine::TakeAlong => "take_along",
+            Routine::AddAlong => "add_along",
+            Routine::OneHot => "one_hot",
             Routine::Pad { .. } => "pad",
             Routine::Matmul => "matmul",
             Routine::Followed { product, .. } => product.name(),
             Routine::MatmulBf16 => "matmul_bf16",
             Routine::Gather => "gather",
             Routine::ScatterAdd => "scatter_add",
+            Routine::Scatter => "scatter",
             Routine::Softmax => "softmax",
+            Routine::LogSoftmax => "log_softmax",
             Routine::CrossEntropy => "cross_entropy",
             Routine::CrossEntropyGrad => "cross_entropy_grad",
             Routine::MeanSquaredError => "mean_squared_error",
             Routine::Normalize { .. } => "normalize",
             Routine::NormalizeGrad { .. } => "normalize_grad",
+            Routine::RmsNormalize { .. } => "rms_normalize",
+            Routine::RmsNormalizeGrad { .. } => "rms_normalize_grad",
             Routine::Attention { .. } => "attention",
             Routine::AttentionGrad { .. } => "attention_grad",
             Routine::DropoutMask { .. } => "dropout_mask",
@@ -202,9 +245,12 @@ impl Routine {
             self,
             Routine::Tiles { .. }
                 | Routine::Softmax
+                | Routine::LogSoftmax
                 | Routine::CrossEntropyGrad
                 | Routine::Normalize { .. }
                 | Routine::NormalizeGrad { .. }
+                | Routine::RmsNormalize { .. }
+                | Routine::RmsNormalizeGrad { .. }
         )
     }
 
@@ -215,6 +261,11 @@ impl Routine {
             Routine::Sum { axes } => reduce::build(isa, reduce::Fold::Sum, *axes, outs, ins),
             Routine::Max { axes } => reduce::build(isa, reduce::Fold::Max, *axes, outs, ins),
             Routine::Argmax => reduce::argmax(isa, outs, ins),
+            Routine::CumSum { axis, reverse } => reduce::cumsum(isa, *axis, *reverse, outs, ins),
+            Routine::TopK { k } => rows::top_k(isa, *k, outs, ins),
+            Routine::TakeAlong => rows::take_along(isa, outs, ins),
+            Routine::AddAlong => rows::add_along(isa, outs, ins),
+            Routine::OneHot => rows::one_hot(isa, outs, ins),
             Routine::Pad { axis, starts } => pad::build(isa, *axis, starts, outs, ins),
             Routine::Matmul => gemm::build(isa, outs, ins, None),
             Routine::MatmulBf16 => gemm::bf16::build(isa, outs, ins, None),
@@ -223,12 +274,16 @@ impl Routine {
             }
             Routine::Gather => gather::gather(isa, outs, ins),
             Routine::ScatterAdd => gather::scatter_add(isa, outs, ins),
+            Routine::Scatter => gather::scatter(isa, outs, ins),
             Routine::Softmax => rows::softmax(isa, outs, ins),
+            Routine::LogSoftmax => rows::log_softmax(isa, outs, ins),
             Routine::CrossEntropy => rows::cross_entropy(isa, outs, ins),
             Routine::CrossEntropyGrad => rows::cross_entropy_grad(isa, outs, ins),
             Routine::MeanSquaredError => reduce::mean_squared_error(isa, outs, ins),
             Routine::Normalize { eps } => rows::normalize(isa, *eps, outs, ins),
             Routine::NormalizeGrad { eps } => rows::normalize_grad(isa, *eps, outs, ins),
+            Routine::RmsNormalize { eps } => rows::rms_normalize(isa, *eps, outs, ins),
+            Routine::RmsNormalizeGrad { eps } => rows::rms_normalize_grad(isa, *eps, outs, ins),
             Routine::Attention { heads } => attention::forward(isa, *heads, outs, ins),
             Routine::AttentionGrad { heads } => attention::backward(isa, *heads, outs, ins),
             Routine::DropoutMask { rate, seed, stream } => random::dropout_mask(isa, *rate, *seed, *stream, outs, ins),

@@ -24,5 +24,5 @@ pub use gpt2::Gpt2;
 pub use linear::Linear;
 pub use mlp::{Activation, Mlp};
 pub use ngram::Ngram;
-pub use norm::LayerNorm;
+pub use norm::{LayerNorm, RmsNorm};
 pub use rnn::Rnn;

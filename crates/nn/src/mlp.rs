@@ -19,9 +19,31 @@ pub enum Activation {
     GeluTanh,
     /// x / (1 + e^-x)
     Silu,
+    /// ln(1 + e^x)
+    Softplus,
+    /// x where x > 0, else 0.01 x
+    LeakyRelu,
+    /// x where x > 0, else e^x - 1
+    Elu,
 }
 
+/// Slope of [`Activation::LeakyRelu`] below 0, as PyTorch has it.
+const LEAK: f64 = 0.01;
+
 impl Activation {
+    /// All of them.
+    pub const ALL: [Activation; 9] = [
+        Activation::Sigmoid,
+        Activation::Tanh,
+        Activation::Relu,
+        Activation::Gelu,
+        Activation::GeluTanh,
+        Activation::Silu,
+        Activation::Softplus,
+        Activation::LeakyRelu,
+        Activation::Elu,
+    ];
+
     /// Applies it.
     #[track_caller]
     pub fn forward<'g>(self, x: Var<'g>) -> Var<'g> {
@@ -32,6 +54,9 @@ impl Activation {
             Activation::Gelu => x.gelu(),
             Activation::GeluTanh => x.gelu_tanh(),
             Activation::Silu => x.silu(),
+            Activation::Softplus => x.softplus(),
+            Activation::LeakyRelu => x.leaky_relu(LEAK),
+            Activation::Elu => x.elu(1.0),
         }
     }
 }

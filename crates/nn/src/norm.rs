@@ -1,4 +1,4 @@
-//! Layer normalisation with a learned gain and bias.
+//! Layer normalisation and RMS normalisation, with learned gains.
 
 use geartrain_engine::{Init, Var};
 
@@ -27,6 +27,32 @@ impl LayerNorm {
             let gain = g.parameter("weight", x.dtype(), [self.width], Init::ONES);
             let bias = self.bias.then(|| g.parameter("bias", x.dtype(), [self.width], Init::ZEROS));
             x.layer_norm(gain, bias, self.eps)
+        })
+    }
+}
+
+/// y = x / sqrt(mean(x²) + eps) * weight along the last axis (Zhang and Sennrich, 2019).
+#[derive(Clone, Debug)]
+pub struct RmsNorm {
+    /// Length of the last axis.
+    pub width: usize,
+    /// Keeps the division finite.
+    pub eps: f64,
+}
+
+impl RmsNorm {
+    /// Llama's: eps 1e-5.
+    pub fn new(width: usize) -> RmsNorm {
+        RmsNorm { width, eps: 1e-5 }
+    }
+
+    /// y, of the shape of x (.., width). Declares `name.weight` (ones) and applies it.
+    #[track_caller]
+    pub fn forward<'g>(&self, name: &str, x: Var<'g>) -> Var<'g> {
+        let g = x.graph();
+        g.layer(name, || {
+            let gain = g.parameter("weight", x.dtype(), [self.width], Init::ONES);
+            x.rms_norm(gain, self.eps)
         })
     }
 }

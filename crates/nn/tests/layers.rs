@@ -1,18 +1,14 @@
-//! Layers: gradients against central differences, causality, names and shapes, dropout, and the optimizers' updates
-//! against plain loops.
+//! Layers: gradients against central differences, causality, names and shapes, dropout.
 
 use geartrain_engine::check::gradcheck;
 use geartrain_engine::check::sample::Draw;
 use geartrain_engine::check::{Feed, Report};
 use geartrain_engine::{Array, Batch, DType, Data, Graph, Init, Options, Program, Shape, State, Tensor, Var};
-use geartrain_nn::optim::{self, AdamW, Momentum, Optimizer, Sgd};
-use geartrain_nn::{Activation, CausalSelfAttention, Dropout, Embedding, Gpt2, LayerNorm, Linear, Mlp};
+use geartrain_nn::{Activation, CausalSelfAttention, Dropout, Embedding, Gpt2, LayerNorm, Linear, Mlp, RmsNorm};
 
 /// All random numbers of this file come from it.
 const SEED: u64 = 9;
 const RANDOM: Init = Init::Normal { std: 0.5 };
-const ACTIVATIONS: [Activation; 6] =
-    [Activation::Sigmoid, Activation::Tanh, Activation::Relu, Activation::Gelu, Activation::GeluTanh, Activation::Silu];
 
 fn draw(name: &str, shape: Shape) -> Array {
     Draw::new(SEED, name).array(shape)
@@ -51,7 +47,10 @@ fn gpt2(bias: bool, tied: bool) -> Gpt2 {
 }
 
 #[test]
-fn linear_and_layer_norm() {
+fn linear_and_norms() {
+    let g = Graph::new();
+    let y = RmsNorm::new(7).forward("norm", wanted(&g, [3, 7]));
+    assert_eq!((checked(&g, y, &[]).directions.len(), y.shape()), (2, [3, 7].into()));
     for bias in [false, true] {
         let g = Graph::new();
         let y = Linear { inputs: 5, outputs: 3, bias, init: RANDOM }.forward("fc", wanted(&g, [4, 5]));
@@ -73,7 +72,7 @@ fn embedding() {
 
 #[test]
 fn mlp_with_each_activation() {
-    for activation in ACTIVATIONS {
+    for activation in Activation::ALL {
         let g = Graph::new();
         let y = Mlp { sizes: vec![3, 6, 5, 2], activation, bias: true }.forward(wanted(&g, [4, 3]));
         assert_eq!(checked(&g, y, &[]).directions.len(), 7, "{activation:?}");
@@ -233,112 +232,4 @@ fn dropout_of_gpt2_does_not_depend_on_the_split_of_the_batch() {
     let (parts, whole) = ([logits(0..3), logits(3..4)].concat(), logits(0..4));
     let other = parts.iter().zip(&whole).filter(|(part, whole)| part != whole).count();
     assert_eq!((parts.len(), other), (whole.len(), 0), "number of logits, and of those that differ");
-}
-
-/// Parameters with their gradients, in plain numbers.
-struct Plain {
-    w: [Vec<f64>; 2],
-    /// Curvature and minimum of the loss: the gradient is a (w - target).
-    a: [Vec<f64>; 2],
-    target: [Vec<f64>; 2],
-}
-
-const SHAPES: [&[usize]; 2] = [&[2, 3], &[5]];
-const RATE: f64 = 0.05;
-
-impl Plain {
-    fn new() -> Plain {
-        let numbers =
-            |name: &str| [0, 1].map(|i| draw(&format!("{name}{i}"), Shape::checked(SHAPES[i]).unwrap()).values);
-        Plain { w: numbers("w"), a: numbers("a").map(|a| a.iter().map(|a| a + 1.5).collect()), target: numbers("t") }
-    }
-
-    fn gradients(&self, clip: f64) -> [Vec<f64>; 2] {
-        let g = [0, 1].map(|i| {
-            let of = |((w, a), t): ((&f64, &f64), &f64)| a * (w - t);
-            self.w[i].iter().zip(&self.a[i]).zip(&self.target[i]).map(of).collect::<Vec<f64>>()
-        });
-        let norm = g.iter().flatten().map(|g| g * g).sum::<f64>().sqrt();
-        let scale = if clip > 0.0 { (clip / (norm + 1e-6)).min(1.0) } else { 1.0 };
-        g.map(|g| g.iter().map(|g| g * scale).collect())
-    }
-}
-
-/// Runs five steps of an optimizer and of `rule`, a plain loop of it: (t, tensor, element, w, gradient) gives the new w.
-fn five_steps(optimizer: &dyn Optimizer, clip: f64, mut rule: impl FnMut(i32, usize, usize, f64, f64) -> f64) {
-    let mut plain = Plain::new();
-    let g = Graph::new();
-    let part = |i: usize| {
-        let shape = Shape::checked(SHAPES[i]).unwrap();
-        let init = Init::Values(Tensor::from_f64(DType::F64, shape, &plain.w[i]).unwrap().into());
-        let w = g.parameter(&format!("w{i}"), DType::F64, shape, init);
-        let d = w - w.constant_like(shape, &plain.target[i]);
-        (d * d * w.constant_like(shape, &plain.a[i])).sum_all() * 0.5
-    };
-    let loss = part(0) + part(1);
-    let norm = optim::minimize(&g, loss, optimizer, g.scalar("lr"), clip).unwrap();
-    g.output("norm", norm);
-    let (mut program, mut state, mut batch) = compiled(&g);
-    for t in 1..=5 {
-        let (c1, c2) = optimizer.corrections(t);
-        batch.set_scalar("lr", RATE).unwrap();
-        if (c1, c2) != (1.0, 1.0) {
-            batch.set_scalar("c1", c1).unwrap();
-            batch.set_scalar("c2", c2).unwrap();
-        }
-        let unclipped = plain.gradients(0.0).iter().flatten().map(|g| g * g).sum::<f64>().sqrt();
-        let gradients = plain.gradients(clip);
-        for (i, gradient) in gradients.iter().enumerate() {
-            for (j, gradient) in gradient.iter().enumerate() {
-                plain.w[i][j] = rule(t as i32, i, j, plain.w[i][j], *gradient);
-            }
-        }
-        program.run(&mut state, &batch).unwrap();
-        close(program.scalar("norm").unwrap(), unclipped, "norm");
-        for i in 0..2 {
-            let name = format!("w{i}");
-            let found = state.get(&name).unwrap().to_f64();
-            assert_ne!(found, Plain::new().w[i], "{name} did not move");
-            found.iter().zip(&plain.w[i]).for_each(|(got, want)| close(*got, *want, &name));
-        }
-    }
-}
-
-fn close(got: f64, want: f64, what: &str) {
-    assert!((got - want).abs() <= 1e-14 * (1.0 + want.abs()), "{what}: {got} is not {want}");
-}
-
-#[test]
-fn sgd_and_clipping_are_a_plain_loop() {
-    // No limit, one that always cuts, one that never does.
-    for clip in [0.0, 0.1, 1e3] {
-        five_steps(&Sgd, clip, |_, _, _, w, g| w - RATE * g);
-    }
-}
-
-#[test]
-fn momentum_is_a_plain_loop() {
-    for clip in [0.0, 0.1] {
-        let mut m = [[0.0; 6]; 2];
-        five_steps(&Momentum { momentum: 0.8 }, clip, |_, i, j, w, g| {
-            m[i][j] = 0.8 * m[i][j] + g;
-            w - RATE * m[i][j]
-        });
-    }
-}
-
-#[test]
-fn adamw_is_a_plain_loop() {
-    let (beta1, beta2, eps, decay) = (0.9, 0.99, 1e-8, 0.3);
-    for clip in [0.0, 0.1] {
-        let (mut m, mut v) = ([[0.0; 6]; 2], [[0.0; 6]; 2]);
-        five_steps(&AdamW { betas: (beta1, beta2), eps, decay }, clip, |t, i, j, w, g| {
-            m[i][j] = beta1 * m[i][j] + (1.0 - beta1) * g;
-            v[i][j] = beta2 * v[i][j] + (1.0 - beta2) * g * g;
-            // Only w0 is a matrix.
-            let kept = if i == 0 { w - RATE * decay * w } else { w };
-            let (m, v) = (m[i][j] / (1.0 - beta1.powi(t)), v[i][j] / (1.0 - beta2.powi(t)));
-            kept - RATE * m / (v.sqrt() + eps)
-        });
-    }
 }

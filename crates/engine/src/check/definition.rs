@@ -49,7 +49,7 @@ fn compare(rig: &Rig<'_>, case: &Case, on: &str, seed: u64, out: &mut Vec<Failur
                 vec![a, zero]
             }
             // An operation may refuse a derivative that its definition has.
-            (Cotangent::Stops(_), _) | (Cotangent::Zero, Cotangent::Zero) => continue,
+            (Cotangent::Stops(_) | Cotangent::Held, _) | (Cotangent::Zero, Cotangent::Zero) => continue,
             (a, b) => {
                 let what = format!("input {i}: the vjp says {}, the definition {}", kind(&a), kind(&b));
                 out.push(fail(Check::DefinitionVjp, what));
@@ -69,6 +69,7 @@ fn kind(cotangent: &Cotangent<'_>) -> &'static str {
     match cotangent {
         Cotangent::Flows(_) => "Flows",
         Cotangent::Zero => "Zero",
+        Cotangent::Held => "Held",
         Cotangent::Stops(_) => "Stops",
     }
 }

@@ -115,6 +115,7 @@ impl<'g> Orders<'_, 'g> {
             match self.rig.cotangents[i] {
                 _ if !x.dtype().is_float() => {}
                 Cotangent::Stops(_) => self.stops(name, i),
+                Cotangent::Held => self.held(i)?,
                 Cotangent::Zero => self.zero(&value, i)?,
                 Cotangent::Flows(c) => {
                     let Some(c) = c else { continue };
@@ -200,6 +201,19 @@ impl<'g> Orders<'_, 'g> {
             }
             Err(_) => {}
         }
+    }
+
+    /// Declared Held: only an operation that gives its input back may hold a gradient, others have a derivative. None
+    /// reaches the input then, so asking for it alone must fail.
+    fn held(&mut self, i: usize) -> Result<(), Failure> {
+        let values = self.evaluate(Check::Stops, &[self.rig.x[i], self.rig.y], &self.rig.feed)?;
+        if values[0] != values[1] {
+            self.push(Check::Stops, format!("input {i} is declared Held, but the output is not that input"));
+        }
+        if self.rig.graph.grad((self.rig.y * 1.0).sum_all(), &[self.rig.x[i]]).is_ok() {
+            self.push(Check::Stops, format!("input {i} is declared Held, but grad gives a gradient"));
+        }
+        Ok(())
     }
 
     /// The same gradients from the compiled program.

@@ -172,6 +172,8 @@ pub enum Cotangent<'g> {
     Flows(Option<Var<'g>>),
     /// The output does not change with this input almost everywhere.
     Zero,
+    /// The output is this input, asked to count as a constant.
+    Held,
     /// A gradient would be needed here but does not exist; why.
     Stops(&'static str),
 }

@@ -19,7 +19,7 @@ pub struct ScatterAdd {
 
 const ANY: Domain = Domain::Between(-3.0, 3.0);
 
-fn indices(t: &Type) -> Result<(), Rule> {
+pub(super) fn indices(t: &Type) -> Result<(), Rule> {
     match t.dtype {
         DType::U32 => Ok(()),
         other => Err(Rule::new(format!("wants indices of u32, got {}", other.name()))),
@@ -27,7 +27,7 @@ fn indices(t: &Type) -> Result<(), Rule> {
 }
 
 /// Axes `lead` followed by axes `row`.
-fn joined(lead: &[usize], row: &[usize]) -> Result<Shape, Rule> {
+pub(super) fn joined(lead: &[usize], row: &[usize]) -> Result<Shape, Rule> {
     Shape::checked(&[lead, row].concat()).ok_or_else(|| Rule::new("the result has too many axes or elements"))
 }
 

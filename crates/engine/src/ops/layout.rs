@@ -1,4 +1,4 @@
-//! Reshape, transpose, broadcast, slice and pad: the same elements elsewhere.
+//! Reshape, transpose, broadcast and slice: the same elements elsewhere.
 
 use crate::ir::error::Rule;
 use crate::ir::graph::Var;
@@ -6,7 +6,8 @@ use crate::ir::op::{
     Array, Attr, Attrs, Binding, Case, Cotangent, Domain, Explain, Expr, Kernel, Kind, Op, Rearrange, Vjp,
 };
 use crate::ir::types::{Axes, MAX_RANK, Shape, Type, broadcast};
-use geartrain_kernels::{Routine, TileFn};
+use crate::ops::pad::Pad;
+use geartrain_kernels::TileFn;
 
 /// The same elements in row-major order under another shape.
 #[derive(Clone, std::marker::Copy, Debug)]
@@ -30,17 +31,6 @@ pub struct Slice {
     /// Number of elements.
     pub len: usize,
 }
-/// Puts a value between zeros along one axis: the transpose of [`Slice`].
-#[derive(Clone, std::marker::Copy, Debug)]
-pub struct Pad {
-    /// Which axis.
-    pub axis: usize,
-    /// Zeros before.
-    pub before: usize,
-    /// Length of the axis afterwards.
-    pub len: usize,
-}
-
 /// The same elements in memory of their own.
 #[derive(Clone, std::marker::Copy, Debug)]
 pub struct Copy;
@@ -385,79 +375,6 @@ impl Op for Slice {
         let _ = types;
         let range = format!("{}:{}", self.start, self.start + self.len);
         Expr::atom(format!("{}[{all}{sep}{range}]", x[0].within(Binding::Atom, false)))
-    }
-}
-
-impl Pad {
-    pub(crate) const EXAMPLE: Pad = Pad { axis: 0, before: 0, len: 1 };
-}
-
-impl Op for Pad {
-    fn name(&self) -> &'static str {
-        "pad"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Opaque
-    }
-    fn attrs(&self) -> Attrs {
-        let int = |v: usize| Attr::Int(v as u64);
-        vec![("axis", int(self.axis)), ("before", int(self.before)), ("len", int(self.len))]
-    }
-    fn infer(&self, x: &[Type]) -> Result<Type, Rule> {
-        let x = one(x)?;
-        match x.shape.dims().get(self.axis) {
-            None => Err(Rule::new(format!("axis {} of a value with {} axes", self.axis, x.shape.rank()))),
-            Some(n) if self.before.checked_add(*n).is_none_or(|end| end > self.len) => {
-                Err(Rule::new(format!("{} + {n} elements do not fit into {}", self.before, self.len)))
-            }
-            Some(_) => Ok(Type { shape: x.shape.with(self.axis, self.len), ..x }),
-        }
-    }
-    fn kernel(&self, _: &[Type]) -> Kernel {
-        Kernel::Call(Routine::Pad { axis: self.axis, starts: vec![self.before] })
-    }
-    fn expand<'g>(&self, _: &[Var<'g>]) -> Option<Var<'g>> {
-        None
-    }
-    fn vjp<'g>(&self, r: &Vjp<'_, 'g>) -> Vec<Cotangent<'g>> {
-        let len = r.x[0].shape().dims()[self.axis];
-        vec![r.flows(0, || r.ct.slice(self.axis, self.before, len))]
-    }
-    fn reference(&self, x: &[Array], y: Shape) -> Vec<f64> {
-        let mut out = vec![0.0; y.count()];
-        let mut i = 0;
-        each_index(x[0].shape, |index| {
-            let mut to = index.to_vec();
-            to[self.axis] += self.before;
-            out[position(y, &to)] = x[0].values[i];
-            i += 1;
-        });
-        out
-    }
-    fn bound(&self, _: &[Array], y: &Array, _: f64) -> Vec<f64> {
-        exact(y)
-    }
-    fn explain(&self) -> Explain {
-        Explain {
-            what: "Puts a value between zeros along one axis.",
-            formula: "y[before : before + n] = x, else 0",
-            derivative: "d_x = d_y[before : before + n]",
-            kinks: "",
-            cost: "one copy",
-        }
-    }
-    fn cases(&self) -> Vec<Case> {
-        let case = |axis, before, len, shape: Shape| Case::new(Pad { axis, before, len }, vec![(shape, ANY)]);
-        vec![
-            case(0, 1, 5, [3].into()),
-            case(1, 64, 192, [3, 64].into()),
-            case(0, 2, 4, [0, 3].into()),
-            case(1, 0, 7, [2, 3, 5].into()),
-        ]
-    }
-    fn print(&self, x: &[Expr], types: &[Type]) -> Expr {
-        let n = types[0].shape.dims()[self.axis];
-        Expr::atom(format!("pad({}, axis={}, {}, {})", x[0].text, self.axis, self.before, self.len - self.before - n))
     }
 }
 

@@ -276,6 +276,22 @@ impl<'g> Var<'g> {
         self.graph().apply(CrossEntropy, &[self, targets])
     }
 
+    /// As [`Var::cross_entropy`], against a target class that has 1 - `smoothing` of the probability while all classes share
+    /// the rest evenly (Szegedy et al., 2016): shape (n), in nats. `smoothing` is from 0 up to 1.
+    #[track_caller]
+    pub fn cross_entropy_smoothed(self, targets: Var<'g>, smoothing: f64) -> Var<'g> {
+        if !(0.0..=1.0).contains(&smoothing) {
+            let rule = Rule::new(format!("wants a smoothing from 0 to 1, got {smoothing}"));
+            return self.graph().fail("cross_entropy_smoothed", rule, vec![self.ty(), targets.ty()]);
+        }
+        let loss = self.cross_entropy(targets);
+        if smoothing == 0.0 || loss.is_poison() {
+            return loss;
+        }
+        let even = self.log_softmax().mean(1).reshape(loss.shape());
+        (1.0 - smoothing) * loss - smoothing * even
+    }
+
     /// Mean of the squared differences to `y`, a scalar.
     #[track_caller]
     pub fn mean_squared_error(self, y: Var<'g>) -> Var<'g> {
@@ -332,6 +348,28 @@ mod tests {
         let loss = z2.cross_entropy(g.input("y", DType::U32, [4])).mean_all();
         let d_z2 = g.grad(loss, &[z2]).unwrap()[0];
         assert_eq!(text(d_z2), "(probs - y_onehot) / 4");
+    }
+
+    #[test]
+    fn smoothing_moves_a_share_of_the_target_to_all_classes() {
+        use crate::check::{Feed, interpret::evaluate};
+        let g = Graph::new();
+        let (z, y) = (g.input("z", DType::F64, [2, 3]), g.input("y", DType::U32, [2]));
+        let smoothed = z.cross_entropy_smoothed(y, 0.3);
+        assert_eq!(text(z.cross_entropy_smoothed(y, 0.0)), text(z.cross_entropy(y)));
+        let mut feed = Feed::new();
+        let logits = [0.1, -0.4, 2.0, 1.5, 0.3, -0.2];
+        feed.set("z", Array { shape: [2, 3].into(), values: logits.to_vec() });
+        feed.set("y", Array { shape: [2].into(), values: vec![2.0, 1.0] });
+        let found = evaluate(&g, &[smoothed], &feed).unwrap().remove(0).values;
+        for (row, (logits, target)) in logits.chunks(3).zip([2, 1]).enumerate() {
+            let sum: f64 = logits.iter().map(|z| z.exp()).sum();
+            let wanted = |c: usize| if c == target { 0.7 + 0.1 } else { 0.1 };
+            let loss: f64 = (0..3).map(|c| -wanted(c) * (logits[c].exp() / sum).ln()).sum();
+            assert!((found[row] - loss).abs() < 1e-14, "{found:?}");
+        }
+        assert!(z.cross_entropy_smoothed(y, 1.5).is_poison());
+        assert_eq!(error(&g), "wants a smoothing from 0 to 1, got 1.5");
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub struct GlobalNorm;
 const ANY: Domain = Domain::Between(-3.0, 3.0);
 
 /// One row of floats that is not empty, as many times as there are inputs.
-fn infer(arity: usize, x: &[Type]) -> Result<Type, Rule> {
+pub(super) fn infer(arity: usize, x: &[Type]) -> Result<Type, Rule> {
     if x.len() != arity {
         return Err(Rule::new(format!("wants {arity} inputs, got {}", x.len())));
     }
@@ -43,7 +43,7 @@ fn infer(arity: usize, x: &[Type]) -> Result<Type, Rule> {
 }
 
 /// Shapes with rows; not of length 1 or 2, whose normalised elements are -1, 0 or 1 whatever x is, up to eps.
-fn shapes() -> [Shape; 8] {
+pub(super) fn shapes() -> [Shape; 8] {
     [
         [4, 5].into(),
         [3].into(),

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use geartrain_kernels::{Map, Params, TileFn};
 
 use crate::ir::error::Rule;
-use crate::ir::op::{Array, Attr, Attrs, Case, Cotangent, Domain, Explain, Expr, Kernel, Op, Vjp};
+use crate::ir::op::{Array, Attr, Attrs, Binding, Case, Cotangent, Domain, Explain, Expr, Kernel, Op, Vjp};
 use crate::ir::types::{Shape, Type};
 
 /// An elementwise function of `N` floats of one dtype and shape. Implementing it makes an [`Op`].
@@ -31,6 +31,10 @@ pub trait Pointwise<const N: usize>: Map<N> + Copy + Debug + Send + Sync + 'stat
     fn reference(&self, x: [f64; N]) -> f64;
     /// Where cases draw the inputs from.
     fn domain(&self) -> [Domain; N];
+    /// The attributes that cases run with: those of this one by default.
+    fn examples(&self) -> Vec<Self> {
+        vec![*self]
+    }
     /// Its definition in other operations, if it is fused.
     fn expand<'g>(&self, _: &[crate::Var<'g>]) -> Option<crate::Var<'g>> {
         None
@@ -64,6 +68,13 @@ pub fn ulps(scale: f64, ulps: f64, eps: f64) -> f64 {
 /// The smallest normal number of the dtype with unit roundoff `eps`: results below it may be rounded to anything there.
 pub fn tiny(eps: f64) -> f64 {
     if eps > 1e-10 { f64::from(f32::MIN_POSITIVE) } else { f64::MIN_POSITIVE }
+}
+
+/// A number as Python reads it.
+pub(crate) fn number(value: f64) -> Expr {
+    let short = value == 0.0 || (1e-4..1e6).contains(&value.abs());
+    let binding = if value < 0.0 { Binding::Negation } else { Binding::Atom };
+    Expr { binding, ..Expr::atom(if short { value.to_string() } else { format!("{value:?}") }) }
 }
 
 fn gather<const N: usize>(x: &[Array], i: usize) -> [f64; N] {
@@ -148,6 +159,7 @@ pub fn bound<const N: usize, P: Pointwise<N>>(op: &P, x: &[Array], y: &Array, ep
 
 #[doc(hidden)]
 pub fn cases<const N: usize, P: Pointwise<N> + Op>(op: &P) -> Vec<Case> {
-    let inputs = |shape: Shape| op.domain().into_iter().map(|d| (shape, d)).collect();
-    awkward_shapes().into_iter().map(|shape| Case::new(*op, inputs(shape))).collect()
+    let inputs = |op: &P, shape: Shape| op.domain().into_iter().map(|d| (shape, d)).collect();
+    let all = |op: P| awkward_shapes().into_iter().map(move |shape| Case::new(op, inputs(&op, shape)));
+    op.examples().into_iter().flat_map(all).collect()
 }

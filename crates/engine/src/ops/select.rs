@@ -1,13 +1,13 @@
-//! Comparisons, where, maximum, cast.
+//! Comparisons, where, cast.
 
 use geartrain_kernels::math::Real;
-use geartrain_kernels::{Compare, Map, Params, TileFn};
+use geartrain_kernels::{Compare, TileFn};
 
 use crate::ir::error::Rule;
 use crate::ir::graph::Var;
 use crate::ir::op::{Array, Attr, Attrs, Binding, Case, Cotangent, Domain, Explain, Expr, Kernel, Kind, Op, Vjp};
 use crate::ir::types::{DType, Shape, Type};
-use crate::ops::pointwise::{self, Pointwise, awkward_shapes, pointwise};
+use crate::ops::pointwise::{self, awkward_shapes};
 
 /// y = 1 where a < b, else 0.
 #[derive(Clone, Copy, Debug)]
@@ -21,17 +21,14 @@ pub struct Equal;
 /// y = a where the condition is not 0, else b.
 #[derive(Clone, Copy, Debug)]
 pub struct Where;
-/// y = the larger of a and b.
-#[derive(Clone, Copy, Debug)]
-pub struct Maximum;
 /// The same numbers in another dtype.
 #[derive(Clone, Copy, Debug)]
 pub struct Cast(pub DType);
 
 const ANY: Domain = Domain::Between(-3.0, 3.0);
 /// With [`NEAR_ZERO`] on the other side: both orders occur and no two are closer than 0.01.
-const AWAY: Domain = Domain::Away(&[0.0]);
-const NEAR_ZERO: Domain = Domain::Between(-0.04, 0.04);
+pub(super) const AWAY: Domain = Domain::Away(&[0.0]);
+pub(super) const NEAR_ZERO: Domain = Domain::Between(-0.04, 0.04);
 
 fn exact(y: &Array) -> Vec<f64> {
     vec![0.0; y.values.len()]
@@ -201,46 +198,6 @@ impl Op for Where {
     }
 }
 
-pointwise!(Maximum: 2);
-
-impl Map<2> for Maximum {
-    #[inline(always)]
-    fn map<T: Real>(_: &Params, [a, b]: [T; 2]) -> T {
-        // Neither holds if one of them is NaN; their sum then is NaN too.
-        let larger = if a < b { b } else { a + b };
-        if a >= b { a } else { larger }
-    }
-}
-impl Pointwise<2> for Maximum {
-    const NAME: &'static str = "maximum";
-    const ULPS: f64 = 0.0;
-    const EXPLAIN: Explain = Explain {
-        what: "Takes the larger of each pair; NaN if one of them is.",
-        formula: "y = max(a, b)",
-        derivative: "d_a = d_y where a > b, else 0; d_b is the rest",
-        kinks: "where a = b: both get half of d_y",
-        cost: "1 comparison an element",
-    };
-    fn vjp<'g>(&self, r: &Vjp<'_, 'g>) -> Vec<Cotangent<'g>> {
-        // 1 for the larger, 1/2 for both where they are tied.
-        let share = |x: Var<'g>, other: Var<'g>| {
-            let (wins, ties) = (x.greater(other).cast(x.dtype()), x.equal(other).cast(x.dtype()));
-            r.ct * (wins + 0.5 * ties)
-        };
-        vec![r.flows(0, || share(r.x[0], r.x[1])), r.flows(1, || share(r.x[1], r.x[0]))]
-    }
-    fn reference(&self, [a, b]: [f64; 2]) -> f64 {
-        match (a.is_nan(), b.is_nan()) {
-            (true, _) => a,
-            (_, true) => b,
-            _ => a.max(b),
-        }
-    }
-    fn domain(&self) -> [Domain; 2] {
-        [AWAY, NEAR_ZERO]
-    }
-}
-
 impl Cast {
     pub(crate) const EXAMPLE: Cast = Cast(DType::F64);
 }
@@ -362,12 +319,6 @@ impl<'g> Var<'g> {
         Var::elementwise(Where, &[self, a, b])
     }
 
-    /// The larger of each pair; tied pairs share the cotangent evenly.
-    #[track_caller]
-    pub fn maximum(self, b: Var<'g>) -> Var<'g> {
-        Var::elementwise(Maximum, &[self, b])
-    }
-
     /// The same numbers in another dtype. Nothing to do where it has that dtype already.
     #[track_caller]
     pub fn cast(self, dtype: DType) -> Var<'g> {
@@ -396,25 +347,13 @@ mod tests {
     }
 
     #[test]
-    fn gradients_of_where_and_maximum() {
+    fn gradients_of_where() {
         let g = Graph::new();
         let x = g.parameter("x", DType::F32, [3], Init::ZEROS);
         let y = g.parameter("y", DType::F32, [3], Init::ZEROS);
-        let m = x.maximum(y).named("m");
-        assert_eq!(text(gradient(m, x)), "d_m * ((y < x) + 0.5 * (x == y))");
         let w = g.input("c", DType::U32, [3]).select(x, y).named("w");
         assert_eq!(text(gradient(w, x)), "where(c, d_w, 0)");
         assert_eq!(text(gradient(w, y)), "where(c, 0, d_w)");
-    }
-
-    #[test]
-    fn maximum_passes_nan_and_keeps_the_larger() {
-        let map = |a: f64, b: f64| Maximum::map(&[0.0; 4], [a, b]);
-        assert!(map(f64::NAN, 1.0).is_nan() && map(1.0, f64::NAN).is_nan());
-        for (a, b, y) in [(1.0, 2.0, 2.0), (2.0, 1.0, 2.0), (3.0, 3.0, 3.0), (f64::NEG_INFINITY, 1.0, 1.0)] {
-            assert_eq!(map(a, b), y);
-            assert_eq!(Pointwise::reference(&Maximum, [a, b]), y);
-        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Softmax over the last axis.
+//! Softmax over the last axis, and its logarithm.
 
 use geartrain_kernels::Routine;
 
@@ -11,6 +11,9 @@ use crate::ops::pointwise::tiny;
 /// y = e^x / Σ e^x along the last axis, with the row's maximum subtracted first.
 #[derive(Clone, Copy, Debug)]
 pub struct Softmax;
+/// y = x - ln Σ e^x along the last axis, with the row's maximum subtracted first.
+#[derive(Clone, Copy, Debug)]
+pub struct LogSoftmax;
 
 /// Length of the last axis; 1 for a scalar.
 pub(crate) fn last(shape: Shape) -> usize {
@@ -117,11 +120,81 @@ impl Op for Softmax {
     }
 }
 
+impl Op for LogSoftmax {
+    fn name(&self) -> &'static str {
+        "log_softmax"
+    }
+    fn kind(&self) -> Kind {
+        Kind::Opaque
+    }
+    fn attrs(&self) -> Attrs {
+        Vec::new()
+    }
+    fn infer(&self, x: &[Type]) -> Result<Type, Rule> {
+        Softmax.infer(x)
+    }
+    fn kernel(&self, _: &[Type]) -> Kernel {
+        Kernel::Call(Routine::LogSoftmax)
+    }
+    fn expand<'g>(&self, x: &[Var<'g>]) -> Option<Var<'g>> {
+        let axis = x[0].shape().rank() - 1;
+        let moved = x[0] - x[0].max(axis);
+        Some(moved - moved.exp().sum(axis).ln())
+    }
+    fn vjp<'g>(&self, r: &Vjp<'_, 'g>) -> Vec<Cotangent<'g>> {
+        let axis = r.y.shape().rank() - 1;
+        vec![r.flows(0, || r.ct - r.y.exp() * r.ct.sum(axis))]
+    }
+    fn reference(&self, x: &[Array], _: Shape) -> Vec<f64> {
+        let row = |row: &[f64]| {
+            let max = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let log = libm::log(row.iter().map(|v| libm::exp(v - max)).sum());
+            row.iter().map(|v| v - max - log).collect::<Vec<f64>>()
+        };
+        x[0].values.chunks(last(x[0].shape).max(1)).flat_map(row).collect()
+    }
+    fn bound(&self, x: &[Array], y: &Array, eps: f64) -> Vec<f64> {
+        let (n, probs) = (last(x[0].shape).max(1), softmax(&x[0]));
+        let row = |((x, p), y): ((&[f64], &[f64]), &[f64])| {
+            let max = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            // The relative error of the sum is the absolute one of its logarithm.
+            let sum = x.iter().zip(p).map(|(x, p)| (max - x) * p).sum::<f64>() + n as f64 + 8.0;
+            let log = (n as f64).ln();
+            let at = |(x, y): (&f64, &f64)| (sum + 3.0 * log + 2.0 * (max - x) + 2.0 * y.abs()) * eps + tiny(eps);
+            x.iter().zip(y).map(at).collect::<Vec<f64>>()
+        };
+        x[0].values.chunks(n).zip(probs.chunks(n)).zip(y.values.chunks(n)).flat_map(row).collect()
+    }
+    fn explain(&self) -> Explain {
+        Explain {
+            what: "The logarithms of the probabilities that softmax gives, in one step, which neither overflows nor \
+                   loses small probabilities.",
+            formula: "y[i] = x[i] - ln Σ e^x[j]",
+            derivative: "d_x = d_y - softmax(x) · Σ d_y",
+            kinks: "",
+            cost: "1 exponential and 4 FLOPs an element; the derivative another exponential",
+        }
+    }
+    fn cases(&self) -> Vec<Case> {
+        let case = |s: Shape| Case::new(LogSoftmax, vec![(s, Domain::Between(-3.0, 3.0))]);
+        row_shapes().into_iter().map(case).collect()
+    }
+    fn print(&self, x: &[Expr], _: &[Type]) -> Expr {
+        Expr::call("log_softmax", x)
+    }
+}
+
 impl<'g> Var<'g> {
     /// Softmax along the last axis.
     #[track_caller]
     pub fn softmax(self) -> Var<'g> {
         self.graph().apply(Softmax, &[self])
+    }
+
+    /// Natural logarithm of softmax along the last axis.
+    #[track_caller]
+    pub fn log_softmax(self) -> Var<'g> {
+        self.graph().apply(LogSoftmax, &[self])
     }
 }
 
@@ -139,6 +212,17 @@ mod tests {
         assert_eq!(text(p), "softmax(z)");
         let d_z = "probs * (d_probs - (d_probs * probs).sum(axis=1, keepdims=True))";
         assert_eq!(text(gradient(p, z)), d_z);
+    }
+
+    #[test]
+    fn the_logarithm_prints_as_a_call() {
+        let g = Graph::new();
+        let z = g.parameter("z", DType::F64, [4, 5], Init::ZEROS);
+        let y = z.log_softmax().named("y");
+        assert_eq!(text(y), "log_softmax(z)");
+        assert_eq!(text(gradient(y, z)), "d_y - exp(y) * d_y.sum(axis=1, keepdims=True)");
+        let x = Array { shape: [3].into(), values: vec![1000.0, 0.0, f64::NEG_INFINITY] };
+        assert_eq!(LogSoftmax.reference(&[x], [3].into()), [0.0, -1000.0, f64::NEG_INFINITY]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Functions of one number: exp, ln, sqrt, tanh, sigmoid, relu, erf.
+//! Functions of one number: exp, ln, sqrt, sin, cos, tanh, sigmoid, softplus, relu, erf.
 
 use std::f64::consts::FRAC_2_SQRT_PI;
 
@@ -18,12 +18,21 @@ pub struct Ln;
 /// y = √x
 #[derive(Clone, Copy, Debug)]
 pub struct Sqrt;
+/// y = sin x
+#[derive(Clone, Copy, Debug)]
+pub struct Sin;
+/// y = cos x
+#[derive(Clone, Copy, Debug)]
+pub struct Cos;
 /// y = tanh x
 #[derive(Clone, Copy, Debug)]
 pub struct Tanh;
 /// y = 1 / (1 + e^-x)
 #[derive(Clone, Copy, Debug)]
 pub struct Sigmoid;
+/// y = ln(1 + e^x)
+#[derive(Clone, Copy, Debug)]
+pub struct Softplus;
 /// y = max(x, 0)
 #[derive(Clone, Copy, Debug)]
 pub struct Relu;
@@ -31,7 +40,7 @@ pub struct Relu;
 #[derive(Clone, Copy, Debug)]
 pub struct Erf;
 
-pointwise!(Exp: 1, Ln: 1, Sqrt: 1, Tanh: 1, Sigmoid: 1, Relu: 1, Erf: 1);
+pointwise!(Exp: 1, Ln: 1, Sqrt: 1, Sin: 1, Cos: 1, Tanh: 1, Sigmoid: 1, Softplus: 1, Relu: 1, Erf: 1);
 
 const ANY: Domain = Domain::Between(-3.0, 3.0);
 const POSITIVE: Domain = Domain::Between(0.05, 3.0);
@@ -120,6 +129,60 @@ impl Pointwise<1> for Sqrt {
     }
 }
 
+impl Map<1> for Sin {
+    #[inline(always)]
+    fn map<T: Real>(_: &Params, [x]: [T; 1]) -> T {
+        x.sin()
+    }
+}
+impl Pointwise<1> for Sin {
+    const NAME: &'static str = "sin";
+    const ULPS: f64 = 2.0;
+    const EXPLAIN: Explain = Explain {
+        what: "Takes the sine of each element, an angle in radians. In f32 it is NaN where |x| > 2^50.",
+        formula: "y = sin x",
+        derivative: "d_x = d_y · cos x",
+        kinks: "",
+        cost: "1 sine an element; the derivative is a cosine",
+    };
+    fn vjp<'g>(&self, r: &Vjp<'_, 'g>) -> Vec<Cotangent<'g>> {
+        vec![r.flows(0, || r.ct * r.x[0].cos())]
+    }
+    fn reference(&self, [x]: [f64; 1]) -> f64 {
+        libm::sin(x)
+    }
+    fn domain(&self) -> [Domain; 1] {
+        [ANY]
+    }
+}
+
+impl Map<1> for Cos {
+    #[inline(always)]
+    fn map<T: Real>(_: &Params, [x]: [T; 1]) -> T {
+        x.cos()
+    }
+}
+impl Pointwise<1> for Cos {
+    const NAME: &'static str = "cos";
+    const ULPS: f64 = 2.0;
+    const EXPLAIN: Explain = Explain {
+        what: "Takes the cosine of each element, an angle in radians. In f32 it is NaN where |x| > 2^50.",
+        formula: "y = cos x",
+        derivative: "d_x = -d_y · sin x",
+        kinks: "",
+        cost: "1 cosine an element; the derivative is a sine",
+    };
+    fn vjp<'g>(&self, r: &Vjp<'_, 'g>) -> Vec<Cotangent<'g>> {
+        vec![r.flows(0, || -(r.ct * r.x[0].sin()))]
+    }
+    fn reference(&self, [x]: [f64; 1]) -> f64 {
+        libm::cos(x)
+    }
+    fn domain(&self) -> [Domain; 1] {
+        [ANY]
+    }
+}
+
 impl Map<1> for Tanh {
     #[inline(always)]
     fn map<T: Real>(_: &Params, [x]: [T; 1]) -> T {
@@ -172,6 +235,41 @@ impl Pointwise<1> for Sigmoid {
     }
     fn domain(&self) -> [Domain; 1] {
         [ANY]
+    }
+}
+
+/// ln(1 + e) for e in [0, 1], to a few units in the last place: what is lost of e in 1 + e is added again.
+#[inline(always)]
+pub(super) fn ln_1p<T: Real>(e: T) -> T {
+    let sum = T::ONE + e;
+    sum.ln() + (e - (sum - T::ONE)) / sum
+}
+
+impl Map<1> for Softplus {
+    #[inline(always)]
+    fn map<T: Real>(_: &Params, [x]: [T; 1]) -> T {
+        let above = if x <= T::ZERO { T::ZERO } else { x };
+        above + ln_1p((-x.abs()).exp())
+    }
+}
+impl Pointwise<1> for Softplus {
+    const NAME: &'static str = "softplus";
+    const ULPS: f64 = 3.0;
+    const EXPLAIN: Explain = Explain {
+        what: "A smooth relu: near 0 far below 0, near x far above. No exponential overflows.",
+        formula: "y = ln(1 + e^x) = max(x, 0) + ln(1 + e^-|x|)",
+        derivative: "d_x = d_y · sigmoid(x)",
+        kinks: "",
+        cost: "1 exponential, 1 logarithm and 1 division an element",
+    };
+    fn vjp<'g>(&self, r: &Vjp<'_, 'g>) -> Vec<Cotangent<'g>> {
+        vec![r.flows(0, || r.ct * r.x[0].sigmoid())]
+    }
+    fn reference(&self, [x]: [f64; 1]) -> f64 {
+        if x > 0.0 { x + libm::log1p(libm::exp(-x)) } else { libm::log1p(libm::exp(x)) }
+    }
+    fn domain(&self) -> [Domain; 1] {
+        [Domain::Between(-30.0, 30.0)]
     }
 }
 
@@ -255,6 +353,18 @@ impl<'g> Var<'g> {
         Var::elementwise(Sqrt, &[self])
     }
 
+    /// Sine of each element, in radians. In f32 it is NaN where |x| > 2^50.
+    #[track_caller]
+    pub fn sin(self) -> Var<'g> {
+        Var::elementwise(Sin, &[self])
+    }
+
+    /// Cosine of each element, in radians. In f32 it is NaN where |x| > 2^50.
+    #[track_caller]
+    pub fn cos(self) -> Var<'g> {
+        Var::elementwise(Cos, &[self])
+    }
+
     /// Hyperbolic tangent of each element.
     #[track_caller]
     pub fn tanh(self) -> Var<'g> {
@@ -265,6 +375,12 @@ impl<'g> Var<'g> {
     #[track_caller]
     pub fn sigmoid(self) -> Var<'g> {
         Var::elementwise(Sigmoid, &[self])
+    }
+
+    /// ln(1 + e^x) of each element.
+    #[track_caller]
+    pub fn softplus(self) -> Var<'g> {
+        Var::elementwise(Softplus, &[self])
     }
 
     /// max(x, 0) of each element; its derivative at 0 is 0.
@@ -297,6 +413,9 @@ mod tests {
         assert_eq!(of(z.ln()), "d_a / z");
         assert_eq!(of(z.sqrt()), "d_a / (2 * a)");
         assert_eq!(of(z.relu()), "d_a * (z > 0)");
+        assert_eq!(of(z.softplus()), "d_a * sigmoid(z)");
+        assert_eq!(of(z.sin()), "d_a * cos(z)");
+        assert_eq!(of(z.cos()), "-(d_a * sin(z))");
         assert_eq!(of(z.erf()), "d_a * (1.1283791670955126 * exp(-(z * z)))");
     }
 
@@ -316,6 +435,15 @@ mod tests {
         }
         assert!(Relu::map(&[0.0; 4], [f32::NAN]).is_nan());
         assert!(Pointwise::reference(&Relu, [f64::NAN]).is_nan());
+    }
+
+    #[test]
+    fn softplus_keeps_its_digits_far_out() {
+        let softplus = |x: f32| Softplus::map(&[0.0; 4], [x]);
+        assert!((f64::from(softplus(-50.0)) / libm::exp(-50.0) - 1.0).abs() < 2e-7);
+        assert_eq!([softplus(200.0), softplus(-200.0)], [200.0, 0.0]);
+        assert_eq!([softplus(f32::INFINITY), softplus(f32::NEG_INFINITY)], [f32::INFINITY, 0.0]);
+        assert!(softplus(f32::NAN).is_nan());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use geartrain_kernels::{DType, Map, Params};
 use crate::autodiff::vjp_of_definition;
 use crate::ir::graph::Var;
 use crate::ir::op::{Binding, Cotangent, Domain, Explain, Expr, Vjp};
-use crate::ops::pointwise::{Pointwise, pointwise};
+use crate::ops::pointwise::{Pointwise, number, pointwise};
 
 /// y = w - lr · g; inputs w, g, lr.
 #[derive(Clone, Copy, Debug)]
@@ -56,12 +56,6 @@ const POSITIVE: Domain = Domain::Between(0.1, 1.0);
 
 /// Keeps max / norm finite; PyTorch's number.
 const CLIP_EPS: f64 = 1e-6;
-
-/// A number as Python reads it.
-fn number(value: f64) -> Expr {
-    let short = value == 0.0 || (1e-4..1e6).contains(&value.abs());
-    Expr::atom(if short { value.to_string() } else { format!("{value:?}") })
-}
 
 fn sum(a: &Expr, b: &Expr) -> Expr {
     Expr::infix(a, "+", b, Binding::Sum)

@@ -1,11 +1,14 @@
-//! Rows by index: reading them from a table and adding them up into one.
+//! Rows by index: reading them from a table, adding them up into one, and replacing them.
 //!
 //! A bad index never touches memory: its row counts as zeros, the work goes on, and the run ends with a fault.
 
+mod scatter;
 #[cfg(test)]
 mod tests;
 
 use std::marker::PhantomData;
+
+pub(crate) use scatter::scatter;
 
 use crate::isa::Isa;
 use crate::math::Real;

@@ -9,6 +9,7 @@
 
 mod argmax;
 pub(crate) mod axes;
+mod cumsum;
 pub(crate) mod dispatch;
 pub(crate) mod lanes;
 mod squares;
@@ -22,6 +23,7 @@ use std::marker::PhantomData;
 
 pub(crate) use argmax::argmax;
 use axes::Axes;
+pub(crate) use cumsum::cumsum;
 use dispatch::{Body, share};
 use lanes::{Add, CHUNK, Combine, Largest, Part, Partials};
 pub(crate) use squares::{global_norm, mean_squared_error};

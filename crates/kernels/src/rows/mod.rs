@@ -1,4 +1,4 @@
-//! Kernels along the last axis: softmax, cross-entropy, normalisation and their gradients.
+//! Kernels along the last axis: softmax, cross-entropy, normalisation and their gradients; elements by index.
 //!
 //! Sums over a row follow the lane rule of [`crate::reduce::lanes`], so each row has one order, and rows are shared
 //! among workers. Rows whose elements do not stand side by side are copied to scratch memory first.
@@ -6,14 +6,20 @@
 //! A row is read whole before the first of it is written, or block by block and each block before it is written, so an
 //! output may stand exactly on an input.
 
+mod along;
 mod cross_entropy;
+mod log_softmax;
 mod normalize;
+mod rms;
 mod softmax;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use along::{add_along, one_hot, take_along, top_k};
 pub(crate) use cross_entropy::{cross_entropy, cross_entropy_grad};
+pub(crate) use log_softmax::log_softmax;
 pub(crate) use normalize::{normalize, normalize_grad};
+pub(crate) use rms::{rms_normalize, rms_normalize_grad};
 pub(crate) use softmax::{exponentials, softmax};
 
 use crate::math::Real;

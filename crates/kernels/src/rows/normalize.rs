@@ -14,19 +14,19 @@ use crate::view::View;
 
 /// Most rows that are worked on side by side: a row's sums, divisions and square root wait for each other, those of
 /// several rows do not, and a division takes as long for one row as for all.
-const GROUP: usize = LANES;
+pub(super) const GROUP: usize = LANES;
 
 /// How a call's rows are taken, and what turns a sum into a mean and a mean into a deviation.
 #[derive(Clone, Copy)]
-struct Scale {
+pub(super) struct Scale {
     n: f64,
     eps: f64,
     /// Rows of a group: as many as stay in the first cache, one where rows are copied.
-    group: usize,
+    pub(super) group: usize,
 }
 
 impl Scale {
-    fn of(inputs: &[&Rows], eps: f64) -> Scale {
+    pub(super) fn of(inputs: &[&Rows], eps: f64) -> Scale {
         let len = inputs[0].len;
         let runs = inputs.iter().all(|x| x.axis.is_run());
         Scale { n: len as f64, eps, group: if runs { (4096 / len.max(1)).clamp(1, GROUP) } else { 1 } }
@@ -37,7 +37,7 @@ impl Scale {
     /// # Safety
     /// The CPU can run `V`.
     #[inline(always)]
-    unsafe fn means<V: Wide>(self, sums: &[V::T; GROUP]) -> V {
+    pub(super) unsafe fn means<V: Wide>(self, sums: &[V::T; GROUP]) -> V {
         // SAFETY: a group is a block.
         unsafe { V::load(sums.as_ptr()).div(V::splat(V::T::from_f64(self.n))) }
     }
@@ -65,6 +65,24 @@ impl Scale {
             }
             let deviations = self.means::<V>(&squares).add(V::splat(eps)).map(rows.len(), Real::sqrt);
             (means, V::splat(one).div(deviations).lanes())
+        }
+    }
+
+    /// 1 / sqrt(mean(x²) + eps) of some rows.
+    ///
+    /// # Safety
+    /// At most [`GROUP`] rows with `len` elements, and the CPU can run `V`.
+    #[inline(always)]
+    pub(super) unsafe fn inverse_rms<V: Wide>(self, rows: &[*const V::T], len: usize) -> [V::T; GROUP] {
+        let mut squares = [V::T::ONE; GROUP];
+        // SAFETY: as above; the padding adds 0 to a lane.
+        unsafe {
+            for (x, sum) in rows.iter().zip(&mut squares) {
+                *sum = wide::sum_of::<V, 1>([*x], [V::T::ZERO], len, |lane, [x]| x.fma(x, lane));
+            }
+            let eps = V::splat(V::T::from_f64(self.eps));
+            let roots = self.means::<V>(&squares).add(eps).map(rows.len(), Real::sqrt);
+            V::splat(V::T::ONE).div(roots).lanes()
         }
     }
 }

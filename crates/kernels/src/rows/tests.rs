@@ -262,7 +262,58 @@ fn normalize_and_its_gradient_follow_their_order() {
 }
 
 #[test]
+fn rms_normalize_and_its_gradient_follow_their_order() {
+    let eps = 1e-5;
+    let zero = 0.0f32;
+    for (rows, len) in SHAPES {
+        let (x, ct, n) = (noise::<f32>(5, rows * len), noise::<f32>(6, rows * len), len as f32);
+        let dims = [rows, len];
+        for layout in Layout::ALL {
+            let ins = [Data::new(&dims, &x, layout), Data::new(&dims, &ct, Layout::RowMajor)];
+            let (y, _) = run::<f32>(&dims, &ins[..1], &|isa, outs, ins| rms_normalize(isa, eps, outs, ins));
+            let (dx, _) = run::<f32>(&dims, &ins, &|isa, outs, ins| rms_normalize_grad(isa, eps, outs, ins));
+            for r in 0..if len > 0 { rows } else { 0 } {
+                let row = r * len..(r + 1) * len;
+                let (x, ct) = (&x[row.clone()], &ct[row.clone()]);
+                let squares = lane_rule(len, zero, |l, i| x[i].mul_add(x[i], l), |a, b| a + b);
+                let inverse = 1.0 / (squares / n + eps as f32).sqrt();
+                let expected: Vec<f32> = x.iter().map(|x| x * inverse).collect();
+                same(&y[row.clone()], &expected, &format!("row {r} of {rows}, {len}, {layout:?}"));
+                let mean = lane_rule(len, zero, |l, i| ct[i].mul_add(x[i], l), |a, b| a + b) / n * inverse;
+                let back = |(y, ct): (&f32, &f32)| (-y).mul_add(mean, *ct) * inverse;
+                let expected: Vec<f32> = expected.iter().zip(ct).map(back).collect();
+                same(&dx[row], &expected, &format!("gradient of row {r} of {rows}, {len}, {layout:?}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn log_softmax_follows_its_order() {
+    for (rows, len) in SHAPES {
+        let x = scaled::<f32>(1, rows * len, 9.0);
+        for layout in Layout::ALL {
+            let (found, _) = run::<f32>(&[rows, len], &[Data::new(&[rows, len], &x, layout)], &log_softmax);
+            for (found, x) in found.chunks(len.max(1)).zip(x.chunks(len.max(1))) {
+                let (most, _, sum) = exps(x);
+                let log = Real::ln(sum);
+                let expected: Vec<f32> = x.iter().map(|x| (x - most) - log).collect();
+                same(found, &expected, &format!("{rows} rows of {len}, {layout:?}"));
+            }
+        }
+    }
+    let inf = f32::INFINITY;
+    let x = [0.0, -inf, 0.0, 1e4, -1e4, 1e4, -inf, -inf, -inf, inf, 0.0, 0.0, f32::NAN, 0.0, 0.0];
+    let (y, _) = run::<f32>(&[5, 3], &[Data::new(&[5, 3], &x, Layout::RowMajor)], &log_softmax);
+    let half = std::f32::consts::LN_2;
+    assert_eq!(y[..6], [-half, -inf, -half, -half, -2e4 - half, -half]);
+    assert!(y[6..].iter().all(|y| y.is_nan()));
+}
+
+#[test]
 fn an_output_may_stand_on_its_input() {
+    let rms = |isa: Isa, outs: &[View], ins: &[View]| rms_normalize(isa, 1e-5, outs, ins);
+    let rms_grad = |isa: Isa, outs: &[View], ins: &[View]| rms_normalize_grad(isa, 1e-5, outs, ins);
     let norm = |isa: Isa, outs: &[View], ins: &[View]| normalize(isa, 1e-5, outs, ins);
     let grad = |isa: Isa, outs: &[View], ins: &[View]| normalize_grad(isa, 1e-5, outs, ins);
     for (rows, len) in SHAPES.into_iter().filter(|(_, len)| *len > 0) {
@@ -280,7 +331,11 @@ fn an_output_may_stand_on_its_input() {
         };
         check(0, &both[..1], &softmax, "softmax");
         check(0, &labelled, &cross_entropy_grad, "cross_entropy_grad");
+        check(0, &both[..1], &log_softmax, "log_softmax");
         check(0, &both[..1], &norm, "normalize");
+        check(0, &both[..1], &rms, "rms_normalize");
+        check(0, &both, &rms_grad, "rms_normalize_grad over x");
+        check(1, &both, &rms_grad, "rms_normalize_grad over ct");
         check(0, &both, &grad, "normalize_grad over x");
         check(1, &both, &grad, "normalize_grad over ct");
         check(1, &gaps, &grad, "normalize_grad over ct, with copied rows");
@@ -303,9 +358,12 @@ fn a_tape_takes_outputs_exactly_on_rows_and_nowhere_else() {
     let accepts = |routine: &Routine, out: View, ins: &[View]| {
         TapeBuilder::new(Isa::Portable, 1, &[4096, 0, 0]).push(0, routine, &[out], ins).is_ok()
     };
-    let calls: [(Routine, Vec<View>); 4] = [
+    let calls: [(Routine, Vec<View>); 7] = [
         (Routine::Softmax, vec![]),
+        (Routine::LogSoftmax, vec![]),
         (Routine::CrossEntropyGrad, vec![targets, ct]),
+        (Routine::RmsNormalize { eps: 1e-5 }, vec![]),
+        (Routine::RmsNormalizeGrad { eps: 1e-5 }, vec![view(DType::F32, 128, &[4, 4])]),
         (Routine::Normalize { eps: 1e-5 }, vec![]),
         (Routine::NormalizeGrad { eps: 1e-5 }, vec![view(DType::F32, 128, &[4, 4])]),
     ];

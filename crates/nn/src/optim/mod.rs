@@ -1,8 +1,25 @@
 //! Optimizers: each adds its update to the graph, so that it is planned, shown and checked with the rest of the step.
+//!
+//! Letters: w parameter, g gradient, lr learning rate, t step counted from 1.
+//!
+//! - `sgd`: [`Sgd`], [`Momentum`], [`Nesterov`]
+//! - `adam`: [`AdamW`], [`Adam`]
+//! - `scaled`: [`RmsProp`], [`Adagrad`]
+//! - `lion`: [`Lion`]
 
 use geartrain_engine::ir::graph::Source;
 use geartrain_engine::state::Entry;
 use geartrain_engine::{Graph, GraphError, Var};
+
+mod adam;
+mod lion;
+mod scaled;
+mod sgd;
+
+pub use adam::{Adam, AdamW};
+pub use lion::Lion;
+pub use scaled::{Adagrad, RmsProp};
+pub use sgd::{Momentum, Nesterov, Sgd};
 
 /// What an update reads besides the parameter and its gradient.
 #[derive(Clone, Copy)]
@@ -27,72 +44,9 @@ pub trait Optimizer {
     }
 }
 
-/// w -= lr · g
-#[derive(Clone, Copy, Debug)]
-pub struct Sgd;
-
-/// m = momentum · m + g, w -= lr · m (Polyak, 1964; PyTorch's form)
-#[derive(Clone, Copy, Debug)]
-pub struct Momentum {
-    /// Share of the old direction that is kept.
-    pub momentum: f64,
-}
-
-/// Adam with decoupled weight decay (Kingma and Ba, 2015; Loshchilov and Hutter, 2019).
-///
-/// m = β1 m + (1 - β1) g, v = β2 v + (1 - β2) g², then w -= lr · decay · w, then
-/// w -= (lr / c1) · m / (sqrt(v) / sqrt(c2) + eps).
-#[derive(Clone, Copy, Debug)]
-pub struct AdamW {
-    /// β1, β2.
-    pub betas: (f64, f64),
-    /// Keeps the division finite.
-    pub eps: f64,
-    /// Weight decay, for entries it applies to.
-    pub decay: f64,
-}
-
-impl Optimizer for Sgd {
-    fn name(&self) -> &'static str {
-        "sgd"
-    }
-    fn update<'g>(&self, _: &Entry, w: Var<'g>, g: Var<'g>, rate: Rate<'g>) {
-        w.graph().assign(w, w.sgd(g, rate.lr));
-    }
-}
-
-impl Optimizer for Momentum {
-    fn name(&self) -> &'static str {
-        "momentum"
-    }
-    fn update<'g>(&self, entry: &Entry, w: Var<'g>, g: Var<'g>, rate: Rate<'g>) {
-        let graph = w.graph();
-        let m = graph.entry(Entry::moment(entry, 0, "momentum"));
-        let new = m.momentum(g, self.momentum);
-        graph.assign(m, new);
-        graph.assign(w, w.sgd(new, rate.lr));
-    }
-}
-
-impl Optimizer for AdamW {
-    fn name(&self) -> &'static str {
-        "adamw"
-    }
-    fn update<'g>(&self, entry: &Entry, w: Var<'g>, g: Var<'g>, rate: Rate<'g>) {
-        let graph = w.graph();
-        let m = graph.entry(Entry::moment(entry, 0, "exp_avg"));
-        let v = graph.entry(Entry::moment(entry, 1, "exp_avg_sq"));
-        let new_m = m.ema(g, self.betas.0);
-        let new_v = v.ema_square(g, self.betas.1);
-        graph.assign(m, new_m);
-        graph.assign(v, new_v);
-        let decay = if entry.decay { self.decay } else { 0.0 };
-        graph.assign(w, w.adamw(new_m, new_v, [rate.lr, rate.c1, rate.c2], self.eps, decay));
-    }
-    fn corrections(&self, t: u64) -> (f64, f64) {
-        let one_minus = |beta: f64| 1.0 - libm::pow(beta, t as f64);
-        (one_minus(self.betas.0), one_minus(self.betas.1))
-    }
+/// The gradient with weight decay as part of it (L2 regularisation): g + decay · w, for entries it applies to.
+fn coupled<'g>(entry: &Entry, w: Var<'g>, g: Var<'g>, decay: f64) -> Var<'g> {
+    if entry.decay && decay != 0.0 { g + decay * w } else { g }
 }
 
 /// A trainable parameter and its gradient.
