@@ -106,13 +106,17 @@ pub struct OptimizerConfig {
     pub kind: OptimizerKind,
     /// The highest learning rate.
     pub lr: f64,
-    /// AdamW's two decay rates of the moments.
+    /// The two decay rates of the moments of AdamW and Adam, or of Lion's means.
     pub betas: [f64; 2],
+    /// What is added to a divisor.
+    pub eps: f64,
+    /// The decay rate of RMSProp's mean square.
+    pub alpha: f64,
     /// Strength of weight decay.
     pub weight_decay: f64,
     /// Which parameters decay.
     pub decay: Decay,
-    /// The momentum of `momentum`.
+    /// The momentum of `momentum` and `nesterov`.
     pub momentum: f64,
     /// The largest norm of the whole gradient; 0 is no limit.
     pub clip: f64,
@@ -176,21 +180,29 @@ pub struct TrainConfig {
     pub threads: usize,
 }
 
+/// The optimizer where none is named.
+const USUAL_OPTIMIZER: OptimizerKind = OptimizerKind::AdamW;
+
 impl Config {
     /// The defaults for a kind of data and the model that is usual for it.
     pub fn defaults(kind: DataKind) -> Config {
         Config::defaults_with(kind, kind.model())
     }
 
-    /// The defaults for a kind of data and a model.
+    /// The defaults for a kind of data and a model, with the optimizer that is usual for them.
     pub fn defaults_with(data: DataKind, model: ModelKind) -> Config {
+        Config::defaults_for(data, model, USUAL_OPTIMIZER)
+    }
+
+    /// The defaults for a kind of data, a model and an optimizer.
+    pub fn defaults_for(data: DataKind, model: ModelKind, optimizer: OptimizerKind) -> Config {
         let mut config = Config::default();
         for key in KEYS {
-            let default = key.default_for(data, model);
+            let default = key.default_for(data, model, optimizer);
             let assigned = parse::value_of_text(key, default).map(|value| config.assign(key, value));
             debug_assert!(assigned.is_ok(), "the default of {} is not one", key.name);
         }
-        config.model.kind = model;
+        (config.model.kind, config.optimizer.kind) = (model, optimizer);
         config
     }
 
@@ -208,13 +220,13 @@ impl Config {
             let key = parse::known_key(name)?;
             assignments.push(Assignment { key, value: parse::value_of_text(key, text)? });
         }
-        // The defaults depend on the data, which the assignments may name, and on the model, which they may name too.
+        // The defaults depend on the data, the model and the optimizer, which the assignments may name.
         let mut named = Config::default();
         named.apply(&assignments);
         let data = named.data_kind();
-        named.model.kind = data.model();
+        (named.model.kind, named.optimizer.kind) = (data.model(), USUAL_OPTIMIZER);
         named.apply(&assignments);
-        let mut config = Config::defaults_with(data, named.model.kind);
+        let mut config = Config::defaults_for(data, named.model.kind, named.optimizer.kind);
         config.apply(&assignments);
         config.check()?;
         Ok(config)

@@ -7,7 +7,7 @@ use geartrain_engine::compile::PASSES;
 use geartrain_engine::compile::bf16;
 use geartrain_engine::{DType, Graph, GraphError, NUMERICS_VERSION, Options, Program, State, Var};
 use geartrain_nn::Dropout;
-use geartrain_nn::optim::{AdamW, Momentum, Optimizer, Sgd};
+use geartrain_nn::optim::{Adagrad, Adam, AdamW, Lion, Momentum, Nesterov, Optimizer, RmsProp, Sgd};
 
 pub use steps::{Steps, training_graph};
 pub use tokens::{answers_a_window, writing_graph};
@@ -52,6 +52,11 @@ pub(crate) fn activation(activation: Activation) -> geartrain_nn::Activation {
         Activation::GeluTanh => geartrain_nn::Activation::GeluTanh,
         Activation::Relu => geartrain_nn::Activation::Relu,
         Activation::Silu => geartrain_nn::Activation::Silu,
+        Activation::Sigmoid => geartrain_nn::Activation::Sigmoid,
+        Activation::Tanh => geartrain_nn::Activation::Tanh,
+        Activation::Softplus => geartrain_nn::Activation::Softplus,
+        Activation::LeakyRelu => geartrain_nn::Activation::LeakyRelu,
+        Activation::Elu => geartrain_nn::Activation::Elu,
     }
 }
 
@@ -59,10 +64,16 @@ pub(crate) fn activation(activation: Activation) -> geartrain_nn::Activation {
 pub fn optimizer(config: &Config) -> Box<dyn Optimizer> {
     let optimizer = &config.optimizer;
     let [beta1, beta2] = optimizer.betas;
+    let (betas, eps, decay, momentum) = ((beta1, beta2), optimizer.eps, optimizer.weight_decay, optimizer.momentum);
     match optimizer.kind {
         OptimizerKind::Sgd => Box::new(Sgd),
-        OptimizerKind::Momentum => Box::new(Momentum { momentum: optimizer.momentum }),
-        OptimizerKind::AdamW => Box::new(AdamW { betas: (beta1, beta2), eps: 1e-8, decay: optimizer.weight_decay }),
+        OptimizerKind::Momentum => Box::new(Momentum { momentum }),
+        OptimizerKind::Nesterov => Box::new(Nesterov { momentum, decay }),
+        OptimizerKind::AdamW => Box::new(AdamW { betas, eps, decay }),
+        OptimizerKind::Adam => Box::new(Adam { betas, eps, decay }),
+        OptimizerKind::RmsProp => Box::new(RmsProp { alpha: optimizer.alpha, eps, decay }),
+        OptimizerKind::Adagrad => Box::new(Adagrad { eps, decay }),
+        OptimizerKind::Lion => Box::new(Lion { betas, decay }),
     }
 }
 

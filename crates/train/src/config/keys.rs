@@ -36,13 +36,16 @@ pub enum When {
     Data(DataKind),
     /// For a model.
     Model(ModelKind),
+    /// For an optimizer.
+    Optimizer(OptimizerKind),
 }
 
 impl When {
-    fn applies(self, data: DataKind, model: ModelKind) -> bool {
+    fn applies(self, data: DataKind, model: ModelKind, optimizer: OptimizerKind) -> bool {
         match self {
             When::Data(kind) => kind == data,
             When::Model(kind) => kind == model,
+            When::Optimizer(kind) => kind == optimizer,
         }
     }
 
@@ -51,6 +54,7 @@ impl When {
         match self {
             When::Data(kind) => kind.words(),
             When::Model(kind) => kind.name(),
+            When::Optimizer(kind) => kind.name(),
         }
     }
 }
@@ -139,9 +143,9 @@ impl Key {
         self.name.split_once('.').map_or(self.name, |(_, short)| short)
     }
 
-    /// The default for a kind of data and a model, as text.
-    pub fn default_for(&self, data: DataKind, model: ModelKind) -> &'static str {
-        let applies = |(when, _): &&(When, &str)| when.applies(data, model);
+    /// The default for a kind of data, a model and an optimizer, as text.
+    pub fn default_for(&self, data: DataKind, model: ModelKind, optimizer: OptimizerKind) -> &'static str {
+        let applies = |(when, _): &&(When, &str)| when.applies(data, model, optimizer);
         self.others.iter().rev().find(applies).map_or(self.default, |(_, value)| value)
     }
 
@@ -172,6 +176,13 @@ const NAMES: When = When::Data(DataKind::Names);
 const NGRAM: When = When::Model(ModelKind::Ngram);
 const RNN: When = When::Model(ModelKind::Rnn);
 const GRU: When = When::Model(ModelKind::Gru);
+const SGD: When = When::Optimizer(OptimizerKind::Sgd);
+const MOMENTUM: When = When::Optimizer(OptimizerKind::Momentum);
+const NESTEROV: When = When::Optimizer(OptimizerKind::Nesterov);
+const ADAM: When = When::Optimizer(OptimizerKind::Adam);
+const RMSPROP: When = When::Optimizer(OptimizerKind::RmsProp);
+const ADAGRAD: When = When::Optimizer(OptimizerKind::Adagrad);
+const LION: When = When::Optimizer(OptimizerKind::Lion);
 
 /// Every key, in the order in which a configuration is written.
 #[rustfmt::skip] // One key is two or three lines: what it is, where it lies, what it does.
@@ -211,15 +222,19 @@ pub const KEYS: &[Key] = &[
     key("optimizer.kind", KeyType::Choice(OptimizerKind::NAMES), "adamw", |c| Slot::Choice(&mut c.optimizer.kind),
         "The update rule."),
     key("optimizer.lr", KeyType::Number(Range::Positive), "0.001", |c| Slot::Number(&mut c.optimizer.lr),
-        "The learning rate at its highest.").flag("--lr"),
+        "The learning rate at its highest.").but(&[(SGD, "0.1"), (MOMENTUM, "0.05"), (NESTEROV, "0.05"), (ADAGRAD, "0.01"), (LION, "0.0003")]).flag("--lr"),
     key("optimizer.betas", KeyType::Pair(Range::BelowOne), "0.9, 0.99", |c| Slot::Pair(&mut c.optimizer.betas),
-        "How slowly AdamW's mean and mean square of the gradient change."),
+        "How slowly the mean and the mean square of the gradient change in adamw and adam; lion has two means."),
+    key("optimizer.eps", KeyType::Number(Range::Positive), "1e-8", |c| Slot::Number(&mut c.optimizer.eps),
+        "What adamw, adam, rmsprop and adagrad add to what they divide by."),
+    key("optimizer.alpha", KeyType::Number(Range::BelowOne), "0.99", |c| Slot::Number(&mut c.optimizer.alpha),
+        "How slowly the mean square of the gradient changes in rmsprop."),
     key("optimizer.weight_decay", KeyType::Number(Range::NotNegative), "0.1", |c| Slot::Number(&mut c.optimizer.weight_decay),
-        "How strongly weights are drawn to 0."),
+        "How strongly weights are drawn to 0: apart from the gradient in adamw and lion, as part of it in nesterov, adam, rmsprop and adagrad, not at all in sgd and momentum.").but(&[(NESTEROV, "0.0"), (ADAM, "0.0"), (RMSPROP, "0.0"), (ADAGRAD, "0.0"), (LION, "0.3")]),
     key("optimizer.decay", KeyType::Choice(Decay::NAMES), "matrices", |c| Slot::Choice(&mut c.optimizer.decay),
         "What weight decay acts on: matrices only, or biases and gains too."),
     key("optimizer.momentum", KeyType::Number(Range::BelowOne), "0.9", |c| Slot::Number(&mut c.optimizer.momentum),
-        "The momentum, where optimizer.kind is momentum."),
+        "The share of its direction that momentum and nesterov keep."),
     key("optimizer.clip", KeyType::Number(Range::NotNegative), "1.0", |c| Slot::Number(&mut c.optimizer.clip),
         "The largest norm of the whole gradient; longer ones are scaled down to it. 0 for no limit."),
 

@@ -56,6 +56,8 @@ activation = "gelu"
 kind = "adamw"
 lr = 0.001
 betas = [0.9, 0.99]
+eps = 1e-8
+alpha = 0.99
 weight_decay = 0.1
 decay = "matrices"
 momentum = 0.9
@@ -102,13 +104,15 @@ fn the_table_is_whole() {
     let mut sections: Vec<_> = KEYS.iter().map(Key::section).collect();
     sections.dedup();
     assert_eq!(sections, ["data", "model", "optimizer", "schedule", "train"], "each section in one piece");
-    let all = |data: DataKind| ModelKind::ALL.iter().map(move |model| (data, *model));
-    for (data, model) in [DataKind::Names, DataKind::Text].into_iter().flat_map(all) {
-        let config = Config::defaults_with(data, model);
+    let models = |data: DataKind| ModelKind::ALL.iter().map(move |model| (data, *model));
+    let all = |(data, model)| OptimizerKind::ALL.iter().map(move |optimizer| (data, model, *optimizer));
+    for (data, model, optimizer) in [DataKind::Names, DataKind::Text].into_iter().flat_map(models).flat_map(all) {
+        let config = Config::defaults_for(data, model, optimizer);
         assert!(config.check().is_ok());
-        for key in KEYS.iter().filter(|key| key.name != "model.kind") {
+        let kinds = ["model.kind", "optimizer.kind"];
+        for key in KEYS.iter().filter(|key| !kinds.contains(&key.name)) {
             assert!(key.help.ends_with('.'), "{}", key.name);
-            let default = key.default_for(data, model);
+            let default = key.default_for(data, model, optimizer);
             let again = parse::value_of_text(key, default).unwrap();
             assert_eq!(config.value(key), again, "{}", key.name);
         }
@@ -195,6 +199,9 @@ fn later_layers_win_and_the_data_decides_the_defaults() {
     let config = Config::build(None, &owned(&[("model.kind", "ngram"), ("model.hidden", "9")])).unwrap();
     let got = (config.model.context, config.model.width, config.model.hidden, config.train.batch);
     assert_eq!(got, (16, 32, 9, 256), "a model has its own defaults");
+    let config = Config::build(None, &owned(&[("optimizer.kind", "lion"), ("optimizer.betas", "0.5,0.6")])).unwrap();
+    let got = (config.optimizer.lr, config.optimizer.weight_decay, config.optimizer.betas);
+    assert_eq!(got, (0.0003, 0.3, [0.5, 0.6]), "an optimizer has its own defaults");
     let error = Config::build(None, &owned(&[("model.heads", "3")])).unwrap_err();
     assert_eq!(error.what, "model.width must be a multiple of model.heads, got a width of 64 and 3 heads");
 }
@@ -265,8 +272,9 @@ fn values_of_another_type_are_refused() {
         wrong("optimizer.betas", value, "two numbers", "for example optimizer.betas = [0.9, 0.99]");
     }
     wrong("model.tied", "yes", "true or false", "");
-    wrong("optimizer.kind", "adam", "sgd, momentum or adamw", "did you mean adamw?");
-    wrong("optimizer.kind", "lion", "sgd, momentum or adamw", "");
+    let optimizers = "sgd, momentum, nesterov, adamw, adam, rmsprop, adagrad or lion";
+    wrong("optimizer.kind", "adamax", optimizers, "did you mean adamw?");
+    wrong("optimizer.kind", "sophia", optimizers, "");
     wrong("model.kind", "gpt3", "gpt2, ngram, rnn or gru", "did you mean gpt2?");
     wrong("data.order", "sequentiel", "shuffle or sequential", "did you mean sequential?");
 }
@@ -440,5 +448,5 @@ fn help_shows_every_key() {
     assert_eq!(help.lines().filter(|line| line.starts_with("  ")).count(), KEYS.len());
     assert!(help.contains("\n[train]\n  steps            2000       How many training steps are planned."), "{help}");
     assert!(help.contains("(the embedded names: 1000, ngram: 12000) (--steps)"));
-    assert!(help.contains("[sgd, momentum, adamw]"));
+    assert!(help.contains("[sgd, momentum, nesterov, adamw, adam, rmsprop, adagrad, lion]"));
 }

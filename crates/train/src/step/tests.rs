@@ -200,3 +200,26 @@ fn a_gradient_that_is_not_finite_changes_no_weight() {
         assert_eq!(weights(&run), last);
     }
 }
+
+/// Ten steps lower the loss with every optimizer, at its own default learning rate, whole and in shards.
+#[test]
+fn every_optimizer_trains() {
+    for optimizer in crate::config::OptimizerKind::NAMES {
+        let sets = [("optimizer.kind", *optimizer), ("train.ema", "0.5")];
+        let mut whole = trainer(&sets);
+        let mut parts = trainer(&[&sets[..], &[("train.grad_shards", "2")]].concat());
+        let first = whole.step(0).unwrap().loss;
+        assert!((parts.step(0).unwrap().loss - first).abs() < 1e-6 * first, "{optimizer}");
+        let last = (1..30).map(|step| (whole.step(step).unwrap().loss, parts.step(step).unwrap().loss)).last().unwrap();
+        assert!(last.0 < first - 0.1 && (last.0 - last.1).abs() < 0.01, "{optimizer}: {first} {last:?}");
+    }
+}
+
+#[test]
+fn every_activation_trains() {
+    for activation in crate::config::Activation::NAMES {
+        let mut run = trainer(&[("model.activation", activation)]);
+        let losses: Vec<f64> = (0..10).map(|step| run.step(step).unwrap().loss).collect();
+        assert!(losses[9] < losses[0], "{activation}: {losses:?}");
+    }
+}
