@@ -32,9 +32,9 @@ enum Command {
     Train(train::TrainArgs),
     /// Finish a run as it was planned, from its newest checkpoint
     Resume(train::ResumeArgs),
-    /// Let a trained model continue a text
+    /// Let a trained model continue a text; after early stopping, its best checkpoint, else its newest
     Generate(generate::GenerateArgs),
-    /// Measure the loss of a trained model on its validation part, or on another text
+    /// Measure the loss of a trained model on its validation part, or on another text; with the same checkpoint
     Eval(generate::EvalArgs),
     /// Train one of the small networks whose every number can be followed
     Lesson(lesson::LessonArgs),

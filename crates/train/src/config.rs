@@ -360,6 +360,13 @@ impl Config {
         self.write(|key| !["data.path", "train.threads", "train.tensorboard"].contains(&key.name))
     }
 
+    /// Whether a run that goes on with this configuration goes on as the one of [`Config::for_checkpoint`] that a checkpoint
+    /// holds. Keys that are younger than the checkpoint must have their defaults.
+    pub fn is_planned_as(&self, checkpoint: &str) -> bool {
+        let mut then = Config::defaults_for(self.data_kind(), self.model.kind, self.optimizer.kind);
+        then.merge_toml(checkpoint, "checkpoint").is_ok() && then.for_checkpoint() == self.for_checkpoint()
+    }
+
     fn write(&self, wanted: impl Fn(&Key) -> bool) -> String {
         let mut text = String::new();
         let mut section = "";

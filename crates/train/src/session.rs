@@ -280,7 +280,7 @@ fn check_same(config: &Config, data: &dyn Dataset, loaded: &Loaded) -> Result<()
         return Err(Error::usage(format!("{file} is not the one that the run started with"))
             .hint("put the old file back, or start a new run"));
     }
-    if meta.config != config.for_checkpoint() {
+    if !config.is_planned_as(&meta.config) {
         return Err(Error::usage("config.toml has changed since the run started")
             .hint("put the old file back; a run is finished as it was planned"));
     }

@@ -182,7 +182,6 @@ const NESTEROV: When = When::Optimizer(OptimizerKind::Nesterov);
 const ADAM: When = When::Optimizer(OptimizerKind::Adam);
 const RMSPROP: When = When::Optimizer(OptimizerKind::RmsProp);
 const ADAGRAD: When = When::Optimizer(OptimizerKind::Adagrad);
-const LION: When = When::Optimizer(OptimizerKind::Lion);
 
 /// Every key, in the order in which a configuration is written.
 #[rustfmt::skip] // One key is two or three lines: what it is, where it lies, what it does.
@@ -222,7 +221,7 @@ pub const KEYS: &[Key] = &[
     key("optimizer.kind", KeyType::Choice(OptimizerKind::NAMES), "adamw", |c| Slot::Choice(&mut c.optimizer.kind),
         "The update rule."),
     key("optimizer.lr", KeyType::Number(Range::Positive), "0.001", |c| Slot::Number(&mut c.optimizer.lr),
-        "The learning rate at its highest.").but(&[(SGD, "0.1"), (MOMENTUM, "0.05"), (NESTEROV, "0.05"), (ADAGRAD, "0.01"), (LION, "0.0003")]).flag("--lr"),
+        "The learning rate at its highest.").but(&[(SGD, "0.1"), (MOMENTUM, "0.05"), (NESTEROV, "0.05"), (ADAGRAD, "0.01")]).flag("--lr"),
     key("optimizer.betas", KeyType::Pair(Range::BelowOne), "0.9, 0.99", |c| Slot::Pair(&mut c.optimizer.betas),
         "How slowly the mean and the mean square of the gradient change in adamw and adam; lion has two means."),
     key("optimizer.eps", KeyType::Number(Range::Positive), "1e-8", |c| Slot::Number(&mut c.optimizer.eps),
@@ -230,7 +229,7 @@ pub const KEYS: &[Key] = &[
     key("optimizer.alpha", KeyType::Number(Range::BelowOne), "0.99", |c| Slot::Number(&mut c.optimizer.alpha),
         "How slowly the mean square of the gradient changes in rmsprop."),
     key("optimizer.weight_decay", KeyType::Number(Range::NotNegative), "0.1", |c| Slot::Number(&mut c.optimizer.weight_decay),
-        "How strongly weights are drawn to 0: apart from the gradient in adamw and lion, as part of it in nesterov, adam, rmsprop and adagrad, not at all in sgd and momentum.").but(&[(NESTEROV, "0.0"), (ADAM, "0.0"), (RMSPROP, "0.0"), (ADAGRAD, "0.0"), (LION, "0.3")]),
+        "How strongly weights are drawn to 0: apart from the gradient in adamw and lion, as part of it in nesterov, adam, rmsprop and adagrad, not at all in sgd and momentum.").but(&[(NESTEROV, "0.0"), (ADAM, "0.0"), (RMSPROP, "0.0"), (ADAGRAD, "0.0")]),
     key("optimizer.decay", KeyType::Choice(Decay::NAMES), "matrices", |c| Slot::Choice(&mut c.optimizer.decay),
         "What weight decay acts on: matrices only, or biases and gains too."),
     key("optimizer.momentum", KeyType::Number(Range::BelowOne), "0.9", |c| Slot::Number(&mut c.optimizer.momentum),
