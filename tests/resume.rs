@@ -156,7 +156,7 @@ fn with_everything_on_killed_with_9_and_resumed() {
     let losses = expected.iter().filter(|line| line["step"].is_number() && line["val_loss"].is_number());
     let best =
         losses.min_by(|a, b| a["val_loss"].as_f64().unwrap().total_cmp(&b["val_loss"].as_f64().unwrap())).unwrap();
-    assert_eq!(common::json(&run(dir.path(), "eval a --json").good()), [best.clone()]);
+    assert_eq!(common::json(&run(dir.path(), "eval a --json").good()), std::slice::from_ref(best));
 }
 
 #[test]

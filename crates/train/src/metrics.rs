@@ -56,8 +56,11 @@ pub struct Layers {
     pub step: u64,
     /// Names and norms.
     #[serde(with = "ordered")]
-    pub layers: Vec<(String, Norms)>,
+    pub layers: ByLayer,
 }
+
+/// Layers with their norms, in the order of the model.
+pub type ByLayer = Vec<(String, Norms)>;
 
 /// The norms of a layer, see [`crate::norms`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

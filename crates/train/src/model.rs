@@ -9,7 +9,7 @@ use geartrain_engine::{DType, Graph, GraphError, NUMERICS_VERSION, Options, Prog
 use geartrain_nn::Dropout;
 use geartrain_nn::optim::{Adagrad, Adam, AdamW, Lion, Momentum, Nesterov, Optimizer, RmsProp, Sgd};
 
-pub use steps::{Steps, training_graph};
+pub use steps::{Sharing, Steps, training_graph};
 pub use tokens::{answers_a_window, writing_graph};
 
 use crate::config::{Activation, Config, OptimizerKind, Precision};

@@ -103,7 +103,7 @@ impl Norms {
         &mut self,
         state: &State,
         grad_norm: impl Fn(&str) -> f64,
-    ) -> std::result::Result<Vec<(String, metrics::Norms)>, RunError> {
+    ) -> std::result::Result<metrics::ByLayer, RunError> {
         self.measure.evaluate(state, &self.measure.batch())?;
         let norms = |layer: &String| {
             let update_norm = self.measure.scalar(layer).unwrap_or(f64::NAN);

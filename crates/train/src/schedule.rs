@@ -2,7 +2,7 @@
 //!
 //! Steps count from 0. All kinds but one-cycle rise linearly over the first `warmup` steps, to lr · (step + 1) / warmup; what
 //! follows is a function of `rules.rs`. A new kind is a function there, a word of [`ScheduleKind`] and an arm of
-//! [`rule`].
+//! `rule`.
 
 mod plateau;
 mod rules;

@@ -190,7 +190,7 @@ impl Session {
     }
 
     /// The next step, with the norms of each layer where they are told.
-    fn step(&mut self, told: bool) -> Result<(Step, Option<Vec<(String, metrics::Norms)>>)> {
+    fn step(&mut self, told: bool) -> Result<(Step, Option<metrics::ByLayer>)> {
         match told {
             true => self.trainer.step_and_norms(self.done),
             false => self.trainer.step(self.done).map(|step| (step, None)),

@@ -6,7 +6,7 @@ use geartrain_engine::{Batch, Program, RunError, State};
 use crate::config::Config;
 use crate::data::Dataset;
 use crate::error::Result;
-use crate::model::{Steps, compile};
+use crate::model::{Sharing, Steps, compile};
 
 #[cfg(test)]
 mod tests;
@@ -49,15 +49,12 @@ pub(crate) struct Runner {
 impl Runner {
     pub(crate) fn new(steps: &Steps, state: &State, config: &Config) -> Result<Runner> {
         let part = |graph| compile(graph, state, config).map(Part::new);
-        let (first, shared) = match steps {
-            Steps::Whole(graph) => (part(graph)?, None),
-            Steps::Shards { gradient, sums, update } => {
-                let sums = sums.iter().map(part).collect::<Result<_>>()?;
-                (part(gradient)?, Some((sums, part(update)?)))
-            }
+        let shared = match &steps.sharing {
+            None => None,
+            Some(Sharing { sums, update }) => Some((sums.iter().map(part).collect::<Result<_>>()?, part(update)?)),
         };
         let shards = config.train.grad_shards;
-        Ok(Runner { first, shared, shards, rows: config.train.batch / shards })
+        Ok(Runner { first: part(&steps.first)?, shared, shards, rows: config.train.batch / shards })
     }
 
     /// Runs a step (from 0) and gives its loss, the mean of the shards'. The outer error is one of the data.

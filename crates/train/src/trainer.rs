@@ -75,7 +75,7 @@ impl Trainer {
     ///
     /// # Errors
     /// As [`Trainer::step`].
-    pub fn step_and_norms(&mut self, step: u64) -> Result<(Step, Option<Vec<(String, metrics::Norms)>>)> {
+    pub fn step_and_norms(&mut self, step: u64) -> Result<(Step, Option<metrics::ByLayer>)> {
         if let Some(norms) = &mut self.norms {
             norms.before(&mut self.state).map_err(Error::bug)?;
         }

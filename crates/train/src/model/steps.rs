@@ -22,19 +22,20 @@ use crate::error::Result;
 use crate::{average, norms};
 
 /// The graphs of one training step.
-pub enum Steps {
-    /// One graph does it all: see [`training_graph`].
-    Whole(Graph),
-    /// The batch is computed in shards.
-    Shards {
-        /// Forward, loss and backward for a shard: reads the inputs of the task and the scalars of dropout, gives `loss`,
-        /// writes the gradient to the state.
-        gradient: Graph,
-        /// `sums[k]` adds the gradient to `k` waiting sums and puts the result behind them.
-        sums: Vec<Graph>,
-        /// Adds the last gradient to all waiting sums, and updates: reads the scalars of the optimizer, gives `grad_norm`.
-        update: Graph,
-    },
+pub struct Steps {
+    /// The whole step (see [`training_graph`]); or, where a batch is computed in shards, forward, loss and backward for
+    /// one: it reads the inputs of the task and the scalars of dropout, gives `loss`, and writes the gradient to the state.
+    pub first: Graph,
+    /// What follows a shard.
+    pub sharing: Option<Sharing>,
+}
+
+/// The graphs that bring the gradients of shards together.
+pub struct Sharing {
+    /// `sums[k]` adds the gradient to `k` waiting sums and puts the result behind them.
+    pub sums: Vec<Graph>,
+    /// Adds the last gradient to all waiting sums, and updates: reads the scalars of the optimizer, gives `grad_norm`.
+    pub update: Graph,
 }
 
 impl Steps {
@@ -44,13 +45,13 @@ impl Steps {
     /// A model that cannot be built, or that does not read what the task has.
     pub fn new(config: &Config, task: &Task) -> Result<Steps> {
         if config.train.grad_shards <= 1 {
-            return training_graph(config, task).map(Steps::Whole);
+            return Ok(Steps { first: training_graph(config, task)?, sharing: None });
         }
-        let gradient = gradient_graph(config, task)?;
+        let first = gradient_graph(config, task)?;
         let levels = config.train.grad_shards.ilog2() as usize;
-        let sums = (0..levels).map(|k| sum_graph(&gradient, k)).collect();
-        let update = update_graph(config, &gradient, levels)?;
-        Ok(Steps::Shards { gradient, sums, update })
+        let sums = (0..levels).map(|k| sum_graph(&first, k)).collect();
+        let update = update_graph(config, &first, levels)?;
+        Ok(Steps { first, sharing: Some(Sharing { sums, update }) })
     }
 
     /// The state of a run that has not begun: all that any of the graphs reads or writes.
@@ -58,7 +59,7 @@ impl Steps {
     /// # Errors
     /// More bytes than this machine has.
     pub fn state(&self, config: &Config) -> Result<State> {
-        let (Steps::Whole(graph) | Steps::Shards { update: graph, .. }) = self;
+        let graph = self.sharing.as_ref().map_or(&self.first, |sharing| &sharing.update);
         if config.train.norms {
             norms::declare(graph);
         }
