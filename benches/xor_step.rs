@@ -8,7 +8,7 @@ use geartrain::engine::Isa;
 use geartrain::{DType, Options, Program, State, lesson};
 
 fn main() {
-    let graph = lesson::find("xor").map(|xor| xor.graph(DType::F32)).transpose().ok().flatten();
+    let graph = lesson::network("xor").map(|xor| xor.graph(DType::F32)).transpose().ok().flatten();
     let Some(graph) = graph else { return };
     let Ok(mut state) = State::new(&graph, 0) else { return };
     let options = Options { threads: 1, isa: Isa::best() };

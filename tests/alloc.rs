@@ -57,7 +57,7 @@ fn allocations(mut step: impl FnMut(u64)) -> usize {
 
 /// XOR as the lesson has it: its examples are constants.
 fn xor(dtype: DType, threads: usize) -> usize {
-    let graph = lesson::find("xor").unwrap().graph(dtype).unwrap();
+    let graph = lesson::network("xor").unwrap().graph(dtype).unwrap();
     let mut state = State::new(&graph, 0).unwrap();
     let mut program = Program::compile(&graph, &state, Options { threads, ..Options::default() }).unwrap();
     let batch = program.batch();

@@ -77,10 +77,18 @@ fn unknown_keys_and_words_have_the_nearest_one() {
     std::fs::write(dir.path().join("c.toml"), "[train]\nsteps = 10\n\n[modle]\nlayers = 2\n").unwrap();
     let what = "c.toml:5: unknown key `modle.layers`";
     fails(dir.path(), "train --config c.toml", 2, what, "did you mean model.layers?");
-    let lessons = "the lessons are: xor, tokens";
-    fails(dir.path(), "lesson xro", 2, "there is no lesson `xro`", lessons);
-    fails(dir.path(), "gradcheck xro", 2, "there is no lesson `xro`", lessons);
-    fails_in_form(dir.path(), "explain xro", 2, "there is nothing called `xro` to explain");
+    fails(dir.path(), "lesson xro", 2, "there is no lesson `xro`", "did you mean xor?");
+    fails(dir.path(), "lesson chainrule", 2, "there is no lesson `chainrule`", "did you mean chain-rule?");
+    let lessons: Vec<&str> = geartrain::lesson::LESSONS.iter().map(|lesson| lesson.name).collect();
+    fails(dir.path(), "lesson 42", 2, "there is no lesson `42`", &format!("there are: {}", lessons.join(", ")));
+    fails(dir.path(), "gradcheck tokns", 2, "there is no lesson `tokns`", "did you mean tokens?");
+    fails(dir.path(), "explain xro", 2, "there is nothing called `xro` to explain", "did you mean xor?");
+    fails(dir.path(), "explain sigmiod", 2, "there is nothing called `sigmiod` to explain", "did you mean sigmoid?");
+    fails_in_form(dir.path(), "explain 42", 2, "there is nothing called `42` to explain");
+    for command in ["explain", "gradcheck"] {
+        let what = "the lesson `descent` has no network of its own";
+        fails(dir.path(), &format!("{command} descent"), 2, what, "these have: xor, tokens");
+    }
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no run folder was made");
 }
 
@@ -233,8 +241,11 @@ fn a_closed_pipe_ends_quietly() {
     let dir = trained();
     let train = format!("--steps 30 {}", common::SMALL);
     for args in [
+        "lesson",
+        "lesson --json",
         "lesson xor --json",
         "lesson xor",
+        "lesson optimizers",
         "explain tokens",
         "gradcheck --ops",
         "gradcheck --ops --json",

@@ -13,7 +13,7 @@ fn numbers(value: &Value) -> Vec<f64> {
 }
 
 fn repeats(name: &str) {
-    let (lesson, fixture) = (lesson::find(name).unwrap(), fixture(name));
+    let (lesson, fixture) = (lesson::network(name).unwrap(), fixture(name));
     let expected = numbers(&fixture["loss"]);
     let mut epochs: Vec<Epoch> = Vec::new();
     let trained = lesson.train(lesson.epochs, |e| epochs.push(e)).unwrap();

@@ -5,13 +5,13 @@ mod numpy;
 
 use geartrain::engine::ir::graph::Source;
 use geartrain::engine::listing::{Line, Listing};
-use geartrain::lesson::{self, Lesson};
+use geartrain::lesson::{self, Network};
 use geartrain::optim::{self, Sgd};
 use geartrain::{DType, Graph, Options, Program, State, Tensor};
 use numpy::{Array, Names, eval};
 
 /// A lesson's training step, as its listing shows it.
-fn graph(lesson: &Lesson) -> (Graph, Listing) {
+fn graph(lesson: &Network) -> (Graph, Listing) {
     let g = Graph::new();
     let outputs = (lesson.build)(&g, DType::F64);
     optim::minimize(&g, outputs.loss, &Sgd, g.number(DType::F64, lesson.rate), 0.0).unwrap();
@@ -95,13 +95,13 @@ fn close(ours: &Array, theirs: &Array) -> Result<(), String> {
 
 #[test]
 fn every_line_of_xor_is_the_programs_value() {
-    let (g, listing) = graph(lesson::find("xor").unwrap());
+    let (g, listing) = graph(lesson::network("xor").unwrap());
     assert_eq!(follow(&g, &listing, 3), Ok(3 * 17), "5 forward, 8 backward, 4 update");
 }
 
 #[test]
 fn every_line_of_tokens_is_the_programs_value() {
-    let (g, listing) = graph(lesson::find("tokens").unwrap());
+    let (g, listing) = graph(lesson::network("tokens").unwrap());
     let lines = listing.forward.len() + listing.backward.len() + listing.update.len();
     // `y_onehot` is in the listing alone; the loss never makes it in memory.
     let compared = follow(&g, &listing, 3).unwrap();
@@ -120,7 +120,7 @@ fn a_wrong_line_is_noticed() {
         ("tokens", "d_z2 @ W2.T", "d_z2 @ (2 * W2).T"),
     ];
     for (name, right, wrong) in faults {
-        let (g, mut listing) = graph(lesson::find(name).unwrap());
+        let (g, mut listing) = graph(lesson::network(name).unwrap());
         let Listing { forward, backward, update } = &mut listing;
         let line = forward.iter_mut().chain(backward).chain(update).find(|l| l.text == right);
         line.unwrap_or_else(|| panic!("{name} has no line `{right}`")).text = wrong.to_string();
@@ -153,7 +153,7 @@ fn section(text: &str, heading: &str) -> Vec<String> {
 
 #[test]
 fn xor_is_printed_as_an_article_writes_it() {
-    let (_, listing) = graph(lesson::find("xor").unwrap());
+    let (_, listing) = graph(lesson::network("xor").unwrap());
     let lines: Vec<[String; 3]> =
         listing.backward.iter().map(|l| [l.name.clone(), l.text.clone(), l.shape.to_string()]).collect();
     assert_eq!(lines, XOR);

@@ -56,9 +56,9 @@ fn operations(args: &GradcheckArgs) -> Outcome {
 
 fn network(name: &str, args: &GradcheckArgs) -> Outcome {
     let failed = |e: &dyn std::fmt::Display| Error::failed(e.to_string());
-    let lesson = super::lesson::find(name)?;
+    let network = super::lesson::network(name)?;
     let g = Graph::new();
-    let outputs = (lesson.build)(&g, DType::F64);
+    let outputs = (network.build)(&g, DType::F64);
     let state = State::new(&g, 0).map_err(|e| failed(&e))?;
     let parameters: Vec<Var<'_>> = g.parameters().into_iter().map(|(var, _)| var).collect();
     let feed = Feed::of_state(&state);

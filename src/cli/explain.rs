@@ -2,6 +2,7 @@
 
 use clap::Args;
 use geartrain::engine::ops::OPS;
+use geartrain::lesson;
 use geartrain::train::Error;
 
 use super::Outcome;
@@ -27,11 +28,11 @@ pub fn explain(args: &ExplainArgs) -> Outcome {
         return line(&format!("  cost        {}", text.cost));
     }
     if geartrain::lesson::find(&args.what).is_none() {
-        let names: Vec<&str> = geartrain::lesson::LESSONS.iter().map(|l| l.name).collect();
-        let ops: Vec<&str> = OPS.iter().map(|op| op.name()).collect();
-        let hint = format!("lessons: {}\noperations: {}", names.join(", "), ops.join(", "));
-        Err(Error::usage(format!("there is nothing called `{}` to explain", args.what)).hint(hint))?;
+        let with_network = lesson::LESSONS.iter().filter(|lesson| lesson.network.is_some());
+        let names = with_network.map(|lesson| lesson.name).chain(OPS.iter().map(|op| op.name()));
+        let what = format!("there is nothing called `{}` to explain", args.what);
+        Err(super::lesson::unknown(&what, &args.what, names))?;
     }
-    let lesson = super::lesson::find(&args.what)?;
-    print(&lesson.listing().map_err(|e| Error::failed(e.to_string()))?)
+    let network = super::lesson::network(&args.what)?;
+    print(&network.listing().map_err(|e| Error::failed(e.to_string()))?)
 }

@@ -1,82 +1,78 @@
 //! `lesson`.
 
 use clap::Args;
-use geartrain::lesson::{self, Epoch, Lesson};
+use geartrain::lesson::{self, Lesson, Network};
 use geartrain::train::Error;
 use serde_json::json;
 
-use super::output::line;
-use super::{Failure, Outcome};
+use super::Outcome;
+use super::output::{line, print};
 
 /// What `lesson` takes.
 #[derive(Args)]
 pub struct LessonArgs {
-    /// xor or tokens; left out: a list
+    /// One of the lessons; left out: a list of them
     name: Option<String>,
-    /// Print one JSON object an epoch
+    /// Print one JSON object a line: the rows of the tables, or every epoch of a training
     #[arg(long)]
     json: bool,
 }
 
-/// Lists the lessons, or trains one.
+/// Lists the lessons, or prints one.
 pub fn lesson(args: &LessonArgs) -> Outcome {
-    let Some(name) = &args.name else {
-        for lesson in lesson::LESSONS {
-            if args.json {
-                line(&json!({ "lesson": lesson.name, "title": lesson.title }).to_string())?;
-            } else {
-                line(&format!("{:8} {}", lesson.name, lesson.title))?;
+    let Some(name) = &args.name else { return list(args.json) };
+    // Networks this small are not worth sharing among threads.
+    let page = find(name)?.page(1).map_err(|e| Error::failed(e.to_string()))?;
+    match args.json {
+        true => page.json().try_for_each(|row| line(&row.to_string())),
+        false => print(page.text()),
+    }
+}
+
+fn list(json: bool) -> Outcome {
+    for lesson in lesson::LESSONS {
+        match json {
+            true => line(&json!({ "lesson": lesson.name, "title": lesson.title }).to_string())?,
+            false => {
+                // The name says already what stands before the colon.
+                let what = lesson.title.split_once(": ").map_or(lesson.title, |(_, what)| what);
+                line(&format!("{:14}  {what}", lesson.name))?;
             }
         }
-        return if args.json { Ok(()) } else { line("\nnext: geartrain lesson xor") };
+    }
+    match lesson::LESSONS.first() {
+        Some(first) if !json => line(&format!("\nnext: geartrain lesson {}", first.name)),
+        _ => Ok(()),
+    }
+}
+
+/// The lesson of this name, or an error with the nearest one.
+fn find(name: &str) -> Result<&'static Lesson, Error> {
+    let names = || lesson::LESSONS.iter().map(|lesson| lesson.name);
+    lesson::find(name).ok_or_else(|| unknown(&format!("there is no lesson `{name}`"), name, names()))
+}
+
+/// The network of the lesson of this name, or an error with the nearest one.
+pub fn network(name: &str) -> Result<&'static Network, Error> {
+    let with_network = || lesson::LESSONS.iter().filter(|lesson| lesson.network.is_some()).map(|lesson| lesson.name);
+    match lesson::find(name) {
+        Some(lesson) => lesson.network.ok_or_else(|| {
+            let names: Vec<&str> = with_network().collect();
+            Error::usage(format!("the lesson `{name}` has no network of its own"))
+                .hint(format!("these have: {}", names.join(", ")))
+        }),
+        None => Err(unknown(&format!("there is no lesson `{name}`"), name, with_network())),
+    }
+}
+
+/// An error for a word that is none of some names, with the nearest of them, or all where none is near.
+pub fn unknown<'a>(what: &str, word: &str, names: impl Iterator<Item = &'a str>) -> Error {
+    let names: Vec<&str> = names.collect();
+    let likeness = |name: &str| strsim::normalized_damerau_levenshtein(name, word);
+    let near = names.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    let hint = match near.filter(|near| likeness(near) >= 0.6) {
+        Some(near) => format!("did you mean {near}?"),
+        None => format!("there are: {}", names.join(", ")),
     };
-    let lesson = find(name)?;
-    if args.json { as_json(lesson) } else { for_people(lesson) }
-}
-
-/// The lesson of this name, or an error that lists them.
-pub fn find(name: &str) -> Result<&'static Lesson, Error> {
-    lesson::find(name).ok_or_else(|| {
-        let names: Vec<&str> = lesson::LESSONS.iter().map(|l| l.name).collect();
-        Error::usage(format!("there is no lesson `{name}`")).hint(format!("the lessons are: {}", names.join(", ")))
-    })
-}
-
-fn as_json(lesson: &Lesson) -> Outcome {
-    let mut told: Outcome = Ok(());
-    let trained = lesson.train(lesson.epochs, |e| {
-        if told.is_ok() {
-            let row = json!({ "epoch": e.epoch, "loss": e.loss, "correct": e.correct });
-            told = line(&row.to_string());
-        }
-    });
-    told?;
-    let trained = trained.map_err(|e| Failure::Error(Error::failed(e.to_string())))?;
-    line(&json!({ "done": true, "predictions": trained.after_last_update }).to_string())
-}
-
-fn for_people(lesson: &Lesson) -> Outcome {
-    line(lesson.title)?;
-    line(&format!("\n{}", lesson.listing().map_err(|e| Error::failed(e.to_string()))?))?;
-    line("training")?;
-    let mut rows: Vec<Epoch> = Vec::new();
-    let last = lesson.epochs - 1;
-    let trained = lesson
-        .train(lesson.epochs, |e| {
-            if e.epoch % lesson.every == 0 || e.epoch == last {
-                rows.push(e);
-            }
-        })
-        .map_err(|e| Error::failed(e.to_string()))?;
-    for row in rows {
-        line(&format!(
-            "  epoch {:>5}   loss {:.4}   correct {}/{}",
-            row.epoch, row.loss, row.correct, lesson.examples
-        ))?;
-    }
-    line("\npredictions of the trained network")?;
-    for (i, prediction) in trained.after_last_update.iter().enumerate() {
-        line(&format!("  {}", (lesson.describe)(i, *prediction)))?;
-    }
-    line(&format!("\nnext: geartrain explain {} shows where each line comes from", lesson.name))
+    Error::usage(what).hint(hint)
 }

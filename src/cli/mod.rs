@@ -36,7 +36,7 @@ enum Command {
     Generate(generate::GenerateArgs),
     /// Measure the loss of a trained model on its validation part, or on another text; with the same checkpoint
     Eval(generate::EvalArgs),
-    /// Train one of the small networks whose every number can be followed
+    /// Read a lesson: how networks learn, with every number computed as it is printed
     Lesson(lesson::LessonArgs),
     /// Print a network's forward pass, derived backward pass and update, line by line
     Explain(explain::ExplainArgs),
@@ -82,12 +82,13 @@ fn dispatch() -> ExitCode {
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => return fail(&usage(&error.to_string())),
-        Err(help) => {
-            let _ = output::print(&help.to_string());
-            return ExitCode::SUCCESS;
-        }
+        Err(help) => return exit(output::print(&help.to_string())),
     };
-    let outcome = match &cli.command {
+    exit(run_command(&cli.command))
+}
+
+fn run_command(command: &Command) -> Outcome {
+    match command {
         Command::Train(args) => train::train(args),
         Command::Resume(args) => train::resume(args),
         Command::Generate(args) => generate::generate(args),
@@ -96,7 +97,11 @@ fn dispatch() -> ExitCode {
         Command::Explain(args) => explain::explain(args),
         Command::Gradcheck(args) => check::gradcheck(args),
         Command::Bench(args) => bench::bench(args),
-    };
+    }
+}
+
+/// The exit code of how a command ended, after its error was printed.
+fn exit(outcome: Outcome) -> ExitCode {
     match outcome {
         Ok(()) | Err(Failure::ClosedPipe) => ExitCode::SUCCESS,
         Err(Failure::Interrupted(code)) => ExitCode::from(u8::try_from(code).unwrap_or(1)),

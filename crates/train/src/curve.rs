@@ -58,7 +58,7 @@ fn bounds(values: impl Iterator<Item = f64>) -> (f64, f64) {
 }
 
 /// Whether a loss can stand on an axis: finite, and not so large that everything else would be one point.
-fn drawable(loss: f64) -> bool {
+pub(crate) fn drawable(loss: f64) -> bool {
     loss.abs() < 1e30
 }
 
