@@ -48,6 +48,18 @@ impl Schedule {
         Schedule { lr, steps, keys, plateau: Plateau::default() }
     }
 
+    /// A constant rate after `warmup` steps of linear rise.
+    pub fn constant(lr: f64, warmup: u64) -> Schedule {
+        let keys = ScheduleConfig { kind: ScheduleKind::Constant, warmup, ..ScheduleConfig::default() };
+        Schedule { lr, steps: 0, keys, plateau: Plateau::default() }
+    }
+
+    /// A fall along half a cosine wave, from `lr` after `warmup` steps of linear rise to `min_lr` at the last of `steps`.
+    pub fn cosine(lr: f64, min_lr: f64, warmup: u64, steps: u64) -> Schedule {
+        let keys = ScheduleConfig { kind: ScheduleKind::Cosine, min_lr, warmup, ..ScheduleConfig::default() };
+        Schedule { lr, steps, keys, plateau: Plateau::default() }
+    }
+
     /// The learning rate of a step, counted from 0. From the planned end on, a cosine stays at its lowest rate.
     pub fn rate(&self, step: u64) -> f64 {
         let warmup = if self.keys.kind == ScheduleKind::OneCycle { 0 } else { self.keys.warmup };

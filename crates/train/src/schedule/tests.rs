@@ -42,6 +42,7 @@ fn the_default_recipe_repeats_the_python_formula() {
     let schedule = Schedule::from_config(&Config::defaults(DataKind::Text));
     for (step, want) in FROM_PYTHON {
         let got = schedule.rate(step);
+        assert_eq!(Schedule::cosine(1e-3, 1e-4, 100, 2000).rate(step), got);
         assert!((got - want).abs() <= 4e-16 * want, "step {step}: {got:e} against {want:e}");
     }
 }
@@ -52,6 +53,7 @@ fn constant_rises_and_stays() {
     let rates: Vec<f64> = (0..6).map(|step| constant.rate(step)).collect();
     assert_eq!(rates, [0.125, 0.25, 0.375, 0.5, 0.5, 0.5]);
     assert_eq!(schedule(0.5, 10, &[("kind", "constant")]).rate(0), 0.5);
+    assert_eq!((0..6).map(|step| Schedule::constant(0.5, 4).rate(step)).collect::<Vec<_>>(), rates);
 }
 
 #[test]
