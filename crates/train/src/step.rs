@@ -5,7 +5,7 @@ use geartrain_engine::{Batch, Program, RunError, State};
 
 use crate::config::Config;
 use crate::data::Dataset;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{Sharing, Steps, compile};
 
 #[cfg(test)]
@@ -57,26 +57,25 @@ impl Runner {
         Ok(Runner { first: part(&steps.first)?, shared, shards, rows: config.train.batch / shards })
     }
 
-    /// Runs a step (from 0) and gives its loss, the mean of the shards'. The outer error is one of the data.
+    /// Runs a step (from 0) and gives its loss, the mean of the shards'.
     pub(crate) fn run(
         &mut self,
         state: &mut State,
         data: &dyn Dataset,
         step: u64,
         scalars: &[(&str, f64)],
-    ) -> Result<std::result::Result<f64, RunError>> {
+    ) -> Result<f64> {
         let mut loss = 0.0;
         for shard in 0..self.shards {
             let first_row = shard * self.rows;
             data.fill(step, first_row, &mut self.first.batch)?;
             self.first.set(scalars);
             self.first.set(&[("first_row", first_row as f64)]);
-            if let Err(error) = self.first.run(state).and_then(|()| self.share(state, shard, scalars)) {
-                return Ok(Err(error));
-            }
+            let done = self.first.run(state).and_then(|()| self.share(state, shard, scalars));
+            done.map_err(|error| stopped(step, error))?;
             loss += self.first.program.scalar("loss").unwrap_or(f64::NAN);
         }
-        Ok(Ok(loss / self.shards as f64))
+        Ok(loss / self.shards as f64)
     }
 
     /// What follows the gradient of a shard.
@@ -112,5 +111,15 @@ impl Runner {
             cost.live_bytes = cost.live_bytes.max(own.live_bytes);
         }
         cost
+    }
+}
+
+fn stopped(step: u64, error: RunError) -> Error {
+    match error {
+        RunError::NonFinite { name, value } => {
+            Error::non_finite(format!("the {name} became {value} at step {}", step + 1))
+                .hint("lower --lr, or raise --set schedule.warmup; the last good state is saved")
+        }
+        other => Error::bug(other),
     }
 }

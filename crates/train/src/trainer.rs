@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use geartrain_engine::run::program::Cost;
-use geartrain_engine::{Batch, Program, RunError, State};
+use geartrain_engine::{Batch, Program, State};
 
 use crate::config::Config;
 use crate::data::{Dataset, Part};
@@ -66,8 +66,7 @@ impl Trainer {
         let lr = self.schedule.rate(step);
         let (c1, c2) = self.optimizer.corrections(step + 1);
         let scalars = [("lr", lr), ("c1", c1), ("c2", c2), ("step", step as f64)];
-        let done = self.step.run(&mut self.state, &*self.data, step, &scalars)?;
-        let loss = done.map_err(|error| stopped(step, error))?;
+        let loss = self.step.run(&mut self.state, &*self.data, step, &scalars)?;
         Ok(Step { loss, lr, grad_norm: self.step.output("grad_norm") })
     }
 
@@ -195,15 +194,5 @@ impl Evaluator {
             predictions += real;
         }
         Ok(Scores { loss: sum / predictions as f64 })
-    }
-}
-
-fn stopped(step: u64, error: RunError) -> Error {
-    match error {
-        RunError::NonFinite { name, value } => {
-            Error::non_finite(format!("the {name} became {value} at step {}", step + 1))
-                .hint("lower --lr, or raise --set schedule.warmup; the last good state is saved")
-        }
-        other => Error::bug(other),
     }
 }
