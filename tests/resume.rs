@@ -148,6 +148,13 @@ fn with_everything_on_killed_with_9_and_resumed() {
         assert!(checkpoint(&a, step) == checkpoint(&straight, step), "the checkpoint of step {step} differs");
     }
     assert_eq!(metrics(&a), expected);
+    // TensorBoard gets each of them once, too.
+    let events = std::fs::read(a.join("events.out.tfevents.geartrain")).unwrap();
+    let in_events = events.windows(8).filter(|bytes| bytes == b"val_loss").count();
+    assert_eq!(
+        in_events,
+        expected.iter().filter(|line| line["step"].is_number() && line["val_loss"].is_number()).count()
+    );
 
     // A run that has stopped does not go on, and its best checkpoint is read.
     let out = run(dir.path(), "resume a --json").good();

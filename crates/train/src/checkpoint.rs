@@ -33,7 +33,7 @@ pub struct Meta {
     pub step: u64,
     /// The seed of the run.
     pub seed: u64,
-    /// The configuration as TOML, without `data.path`, `train.threads` and the output folder.
+    /// The configuration as TOML, without what changes no result: see `Config::for_checkpoint`.
     pub config: String,
     /// Hash of the data.
     pub data_hash: String,

@@ -29,7 +29,8 @@ pub enum Line {
     Done(Done),
 }
 
-/// A training step, told at step 1, at every tenth and at the last: `{"step":100,"loss":2.31,"lr":0.001,"grad_norm":0.53,"ms":4.2}`.
+/// A training step, told at step 1, at every tenth and at the one that the run is to end with:
+/// `{"step":100,"loss":2.31,"lr":0.001,"grad_norm":0.53,"ms":4.2}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Train {
     /// Its number, from 1.
