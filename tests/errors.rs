@@ -106,8 +106,8 @@ fn bad_values() {
     fails(dir.path(), "train --config c.toml", 2, "c.toml:2: train.steps wants a whole number, got `\"x\"`", whole);
     let hint = "--config wants a TOML file; `geartrain train --help` lists its keys";
     fails(dir.path(), "train --config no.toml", 2, "there is no configuration file `no.toml`", hint);
-    let what = "data.tokenizer = `bpe` is not available yet";
-    fails(dir.path(), "train --set data.tokenizer=bpe", 2, what, "use char or byte for now");
+    let what = "data.tokenizer wants char, byte, bpe or the path of a tokenizer.json, got `bpe2`";
+    fails(dir.path(), "train --set data.tokenizer=bpe2", 2, what, "did you mean bpe?");
     let what = "schedule.min_lr must not be above optimizer.lr, got 0.0001 and 0.00001";
     let hint = "set schedule.min_lr too, a tenth of the learning rate for example, or schedule.kind=constant";
     fails(dir.path(), "train --lr 1e-5", 2, what, hint);

@@ -5,6 +5,7 @@
 //! of bounds or overwrite its own input; a finished [`Tape`] can then be run any number of times without allocating.
 
 pub mod isa;
+mod mapping;
 pub mod math;
 mod memory;
 mod pace;
@@ -25,6 +26,7 @@ mod reduce;
 mod rows;
 mod tiles;
 
+pub use mapping::Mapping;
 pub use memory::{Memory, StateRef};
 pub use pool::{Pool, Team};
 pub use routine::{CustomFn, Routine, Slice, SliceMut};

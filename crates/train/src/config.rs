@@ -11,7 +11,9 @@ mod parse;
 use std::fmt::Write as _;
 use std::path::Path;
 
-pub use choices::{Activation, Choice, Decay, ModelKind, OptimizerKind, Order, Precision, ScheduleKind, TokenizerKind};
+pub use choices::{
+    Activation, Choice, Decay, ModelKind, OptimizerKind, Order, Precision, ScheduleKind, TokenizerKind, TokenizerSource,
+};
 pub use keys::{KEYS, Key, KeyType, Range, When, keys_help};
 
 use crate::error::{Error, Result};
@@ -65,11 +67,31 @@ pub struct DataConfig {
     /// A text file or a folder of them; `None` is the embedded names.
     pub path: Option<String>,
     /// What one token is.
-    pub tokenizer: TokenizerKind,
+    pub tokenizer: TokenizerSource,
+    /// How many tokens a byte-pair encoding learns; 0 where that is left open.
+    pub vocab: usize,
     /// The share of the text, its end, that is never trained on; 0 for none.
     pub validation: f64,
     /// Which windows of the text a step reads.
     pub order: Order,
+}
+
+impl DataConfig {
+    fn check(&self) -> Result<()> {
+        let bpe = self.tokenizer == TokenizerSource::Made(TokenizerKind::Bpe);
+        match self.vocab {
+            0 => Ok(()),
+            _ if !bpe => {
+                Err(Error::usage("data.vocab is for data.tokenizer=bpe: other tokenizers have the size they have")
+                    .hint("leave data.vocab out, or set data.tokenizer=bpe"))
+            }
+            1..=255 => {
+                Err(Error::usage(format!("data.vocab must be at least 256, a token a byte, got {}", self.vocab))
+                    .hint("for example data.vocab = 1024"))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// `[model]`: what learns.
@@ -291,6 +313,7 @@ impl Config {
             ))
             .hint(format!("with {heads} heads, a width of {fitting} fits")));
         }
+        self.data.check()?;
         self.check_schedule()?;
         self.check_shards()
     }
@@ -355,9 +378,13 @@ impl Config {
     }
 
     /// The part of the configuration that decides results, as TOML: all but `data.path`, `train.threads` and
-    /// `train.tensorboard`.
+    /// `train.tensorboard`. A tokenizer from a file is named as in the run folder, whatever the file was.
     pub fn for_checkpoint(&self) -> String {
-        self.write(|key| !["data.path", "train.threads", "train.tensorboard"].contains(&key.name))
+        let mut config = self.clone();
+        if let TokenizerSource::File(path) = &mut config.data.tokenizer {
+            *path = "tokenizer.json".to_string();
+        }
+        config.write(|key| !["data.path", "train.threads", "train.tensorboard"].contains(&key.name))
     }
 
     /// Whether a run that goes on with this configuration goes on as the one of [`Config::for_checkpoint`] that a checkpoint

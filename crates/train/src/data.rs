@@ -2,9 +2,11 @@
 //!
 //! A text is its tokens, split into a training part (the first) and a validation part (the last), and read in windows.
 
+mod cache;
 mod names;
 mod source;
 pub mod text;
+mod tokens;
 mod windows;
 
 use std::any::Any;
@@ -15,8 +17,9 @@ use std::sync::Arc;
 use geartrain_engine::{Batch, State};
 
 pub use names::names;
-pub use source::Text;
+pub use source::{Scan, Text};
 pub use text::{Corpus, TextData};
+pub use tokens::Tokens;
 pub use windows::{Evaluation, Windows};
 
 use crate::config::{Config, DataKind};

@@ -12,6 +12,8 @@ use crate::tokenizer::Tokenizer;
 
 /// New lines that a model of short lines writes at the end of its run.
 const NEW_LINES: usize = 10;
+/// The most tokens of a text that is looked at for being a list of short lines.
+const LIST_TOKENS: usize = 1 << 22;
 /// Tokens that any other model writes.
 const SAMPLE_TOKENS: usize = 300;
 
@@ -138,13 +140,18 @@ pub fn samples(config: &Config, corpus: &Corpus, state: &State) -> Result<Vec<St
     let mut writer = Writer::new(config, state, tokenizer.vocab_size())?;
     let choice = Choice { seed: config.train.seed, ..Choice::default() };
     let Ok(newline) = tokenizer.encode("\n") else {
-        let start = corpus.train.first().copied().unwrap_or(0);
-        return Ok(vec![write_text(&mut writer, state, tokenizer, vec![start], &choice)?]);
+        let mut start = [0];
+        corpus.train.copy(0, &mut start);
+        return Ok(vec![write_text(&mut writer, state, tokenizer, start.to_vec(), &choice)?]);
     };
-    let all = tokenizer.decode(&corpus.train) + &tokenizer.decode(&corpus.validation);
+    // A text that is as long as a book or two is no list of names, and is not looked through.
+    let list = corpus.train.len() + corpus.validation.len() <= LIST_TOKENS;
+    // The cut between the parts may go through a character.
+    let all = if list { [corpus.train.to_vec(), corpus.validation.to_vec()].concat() } else { Vec::new() };
+    let all = tokenizer.decode(&all);
     // A list has no empty lines, and each fits into what the model sees.
     let short = |line: &str| (1..config.model.context).contains(&line.chars().count());
-    if !all.lines().all(short) {
+    if !list || !all.lines().all(short) {
         return Ok(vec![write_text(&mut writer, state, tokenizer, newline, &choice)?]);
     }
     write_lines(&mut writer, state, tokenizer, &newline, &all.lines().collect(), (config.model.context, choice))

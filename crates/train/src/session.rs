@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::checkpoint::{self, Best, Meta};
-use crate::config::Config;
+use crate::config::{Config, TokenizerSource};
 use crate::curve::Curve;
 use crate::data::{self, Dataset, Encoder, Part};
 use crate::error::{Error, ErrorKind, Result};
@@ -73,9 +73,13 @@ impl Session {
     /// Data or a configuration that cannot be used; a folder that is not empty.
     pub fn create(mut config: Config, out: Option<&Path>) -> Result<Session> {
         let data = data::load(&config)?;
-        if let Some(path) = &config.data.path {
-            let full = std::fs::canonicalize(path).map_err(|e| Error::io("find", Path::new(path), &e))?;
-            config.data.path = Some(full.to_string_lossy().into_owned());
+        let full = |path: &String| match std::fs::canonicalize(path) {
+            Ok(full) => Ok(full.to_string_lossy().into_owned()),
+            Err(reason) => Err(Error::io("find", Path::new(path), &reason)),
+        };
+        config.data.path = config.data.path.as_ref().map(full).transpose()?;
+        if let TokenizerSource::File(path) = &mut config.data.tokenizer {
+            *path = full(path)?;
         }
         let name = data.name().to_string();
         let kind = config.model.kind.name();

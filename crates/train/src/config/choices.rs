@@ -3,7 +3,7 @@
 /// A value that is one word of a few.
 pub trait Choice {
     /// The word that stands for the value.
-    fn chosen(&self) -> &'static str;
+    fn chosen(&self) -> &str;
     /// Takes the value that a word stands for; false, and no change, where there is none.
     fn choose(&mut self, word: &str) -> bool;
 }
@@ -29,7 +29,7 @@ macro_rules! choices {
         }
 
         impl Choice for $name {
-            fn chosen(&self) -> &'static str {
+            fn chosen(&self) -> &str {
                 self.name()
             }
 
@@ -43,12 +43,56 @@ macro_rules! choices {
 }
 
 choices! {
-    /// `data.tokenizer`: what one token is.
+    /// What one token is.
     TokenizerKind {
         /// A character of the text.
         Char = "char",
         /// A byte of the text's UTF-8.
         Byte = "byte",
+        /// A frequent sequence of bytes.
+        Bpe = "bpe",
+    }
+}
+
+/// `data.tokenizer`: where the tokenizer of a text comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenizerSource {
+    /// It is made for the text.
+    Made(TokenizerKind),
+    /// It is read from a `tokenizer.json`.
+    File(String),
+}
+
+impl TokenizerSource {
+    /// Whether a word that names no kind names a file.
+    pub(super) fn is_file(word: &str) -> bool {
+        word.contains(['/', '\\']) || word.ends_with(".json")
+    }
+}
+
+impl Default for TokenizerSource {
+    fn default() -> TokenizerSource {
+        TokenizerSource::Made(TokenizerKind::default())
+    }
+}
+
+impl Choice for TokenizerSource {
+    fn chosen(&self) -> &str {
+        match self {
+            TokenizerSource::Made(kind) => kind.name(),
+            TokenizerSource::File(path) => path,
+        }
+    }
+
+    fn choose(&mut self, word: &str) -> bool {
+        let mut kind = TokenizerKind::default();
+        let known = kind.choose(word);
+        if known {
+            *self = TokenizerSource::Made(kind);
+        } else if TokenizerSource::is_file(word) {
+            *self = TokenizerSource::File(word.to_string());
+        }
+        known || TokenizerSource::is_file(word)
     }
 }
 

@@ -77,6 +77,8 @@ pub enum KeyType {
     Flag,
     /// One word of these.
     Choice(&'static [&'static str]),
+    /// One word of these, or the path of a file.
+    ChoiceOrFile(&'static [&'static str]),
     /// The path of a file or folder.
     Path,
 }
@@ -188,8 +190,10 @@ const ADAGRAD: When = When::Optimizer(OptimizerKind::Adagrad);
 pub const KEYS: &[Key] = &[
     key("data.path", KeyType::Path, "", |c| Slot::Path(&mut c.data.path),
         "A UTF-8 text file, or a folder of them. Without it, the embedded names.").flag("DATA"),
-    key("data.tokenizer", KeyType::Choice(TokenizerKind::NAMES), "char", |c| Slot::Choice(&mut c.data.tokenizer),
-        "What one token is: a character, or a byte of the UTF-8."),
+    key("data.tokenizer", KeyType::ChoiceOrFile(TokenizerKind::NAMES), "char", |c| Slot::Choice(&mut c.data.tokenizer),
+        "What one token is: a character, a byte of the UTF-8, a frequent sequence of bytes, or what a tokenizer.json says."),
+    key("data.vocab", size(0), "0", |c| Slot::Size(&mut c.data.vocab),
+        "How many tokens bpe learns, the 256 bytes among them; 0 for up to 1024."),
     key("data.validation", KeyType::Number(Range::UpToHalf), "0.1", |c| Slot::Number(&mut c.data.validation),
         "The share of the text, its end, that is kept for evaluation; 0 for none."),
     key("data.order", KeyType::Choice(Order::NAMES), "shuffle", |c| Slot::Choice(&mut c.data.order),
@@ -290,14 +294,12 @@ pub const KEYS: &[Key] = &[
 
 /// Keys that are planned and not built, each with what to do until then.
 pub(super) const PLANNED_KEYS: &[(&str, &str)] = &[
-    ("data.vocab", "the vocabulary of char and byte tokenizers follows from the text; leave the key out"),
     ("data.target", "targets belong to tables, and training on tables is not available yet; leave the key out"),
     ("model.kv_heads", "it belongs to Llama models, which are not available yet; leave the key out"),
 ];
 
 /// Values that are planned and not built.
-pub(super) const PLANNED_VALUES: &[(&str, &[&str])] =
-    &[("data.tokenizer", &["bpe"]), ("model.kind", &["mlp", "lstm", "llama"])];
+pub(super) const PLANNED_VALUES: &[(&str, &[&str])] = &[("model.kind", &["mlp", "lstm", "llama"])];
 
 /// The keys with their defaults and help, a section after the other, for `--help`.
 pub fn keys_help() -> String {
@@ -312,6 +314,9 @@ pub fn keys_help() -> String {
         let mut help = key.help.to_string();
         if let KeyType::Choice(words) = key.kind {
             let _ = write!(help, " [{}]", words.join(", "));
+        }
+        if let KeyType::ChoiceOrFile(words) = key.kind {
+            let _ = write!(help, " [{}, FILE]", words.join(", "));
         }
         if !key.others.is_empty() {
             let others: Vec<String> =

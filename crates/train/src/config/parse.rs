@@ -5,6 +5,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::choices::TokenizerSource;
 use super::keys::{KEYS, Key, KeyType, PLANNED_KEYS, PLANNED_VALUES};
 use crate::error::{Error, Result};
 
@@ -88,7 +89,8 @@ pub(super) fn value_of_text(key: &Key, text: &str) -> Result<Value> {
             Value::Pair(numbers.and_then(|n| n.try_into().ok()).ok_or_else(|| wrong_type(key, text))?)
         }
         KeyType::Flag => Value::Flag(text.parse().map_err(|_| wrong_type(key, text))?),
-        KeyType::Choice(words) => choice(key, words, text)?,
+        KeyType::ChoiceOrFile(_) if TokenizerSource::is_file(text) => Value::Text(text.to_string()),
+        KeyType::Choice(words) | KeyType::ChoiceOrFile(words) => choice(key, words, text)?,
         KeyType::Path => Value::Text(text.to_string()),
     };
     check_range(key, &value)?;
@@ -111,13 +113,13 @@ fn choice(key: &Key, words: &[&str], text: &str) -> Result<Value> {
         return Ok(Value::Text(text.to_string()));
     }
     let planned = PLANNED_VALUES.iter().any(|(name, words)| *name == key.name && words.contains(&text));
-    let file = key.name == "data.tokenizer" && (text.contains(['/', '\\']) || text.ends_with(".json"));
-    if planned || file {
-        let what = if file { "a tokenizer from a file".to_string() } else { format!("`{text}`") };
-        return Err(Error::usage(format!("{} = {what} is not available yet", key.name))
+    if planned {
+        return Err(Error::usage(format!("{} = `{text}` is not available yet", key.name))
             .hint(format!("use {} for now", one_of(words))));
     }
-    let near = words.iter().find(|word| strsim::normalized_damerau_levenshtein(word, text) >= 0.5);
+    let likeness = |word: &&&str| strsim::normalized_damerau_levenshtein(word, text);
+    let near = words.iter().filter(|word| likeness(word) >= 0.5);
+    let near = near.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
     let error = wrong_type(key, text);
     Err(if let Some(near) = near { error.hint(format!("did you mean {near}?")) } else { error })
 }
@@ -141,6 +143,7 @@ fn wrong_type(key: &Key, got: &str) -> Error {
         KeyType::Pair(_) => ("two numbers".to_string(), true),
         KeyType::Flag => ("true or false".to_string(), false),
         KeyType::Choice(words) => (one_of(words), false),
+        KeyType::ChoiceOrFile(words) => (format!("{} or the path of a tokenizer.json", words.join(", ")), false),
         KeyType::Path => ("the path of a file or folder, in quotes".to_string(), false),
     };
     let error = Error::usage(format!("{} wants {wanted}, got `{got}`", key.name));
@@ -232,6 +235,7 @@ fn value_of_toml(key: &Key, value: &DeValue<'_>, source: &str) -> Result<Value> 
             Value::Pair(numbers.and_then(|n| n.try_into().ok()).ok_or_else(wrong)?)
         }
         (KeyType::Flag, DeValue::Boolean(flag)) => Value::Flag(*flag),
+        (KeyType::ChoiceOrFile(_), DeValue::String(word)) => value_of_text(key, word)?,
         (KeyType::Choice(words), DeValue::String(word)) => choice(key, words, word)?,
         (KeyType::Path, DeValue::String(path)) => Value::Text(path.to_string()),
         _ => return Err(wrong()),

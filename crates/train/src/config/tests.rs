@@ -1,5 +1,7 @@
 //! Defaults, layers, round trips, and the words of every error.
 
+mod fit;
+
 use std::collections::HashSet;
 
 use super::*;
@@ -36,6 +38,7 @@ fn the_defaults_of_a_text_are_the_recipe() {
         config.resolved(),
         r#"[data]
 tokenizer = "char"
+vocab = 0
 validation = 0.1
 order = "shuffle"
 
@@ -136,7 +139,9 @@ fn every_key_can_be_set_to_another_value_and_read_back() {
             KeyType::Number(_) => "0.25".to_string(),
             KeyType::Pair(_) => "[0.5, 0.75]".to_string(),
             KeyType::Flag => (key.default == "false").to_string(),
-            KeyType::Choice(words) => format!("\"{}\"", words.iter().find(|w| **w != key.default).unwrap_or(&words[0])),
+            KeyType::Choice(words) | KeyType::ChoiceOrFile(words) => {
+                format!("\"{}\"", words.iter().find(|w| **w != key.default).unwrap_or(&words[0]))
+            }
             KeyType::Path => "\"a b/\\\"c\\\".txt\"".to_string(),
         };
         let plain = other.trim_matches('"').replace("\\\"", "\"");
@@ -265,14 +270,46 @@ fn planned_keys_and_values_are_not_available_yet() {
     for (name, hint) in keys::PLANNED_KEYS {
         assert_eq!(refused(name, "1"), (format!("{name} is not available yet"), hint.to_string()));
     }
-    let want = ("data.tokenizer = `bpe` is not available yet".to_string(), "use char or byte for now".to_string());
-    assert_eq!(refused("data.tokenizer", "bpe"), want);
-    let want = "data.tokenizer = a tokenizer from a file is not available yet";
-    assert_eq!(refused("data.tokenizer", "my/tokenizer.json").0, want);
     for kind in ["mlp", "lstm", "llama"] {
         let hint = "use gpt2, ngram, rnn or gru for now".to_string();
         let want = (format!("model.kind = `{kind}` is not available yet"), hint);
         assert_eq!(refused("model.kind", kind), want);
+    }
+}
+
+#[test]
+fn a_tokenizer_is_a_word_or_a_file() {
+    let mut config = text_defaults();
+    for kind in TokenizerKind::ALL {
+        config.set("data.tokenizer", kind.name()).unwrap();
+        assert_eq!(config.data.tokenizer, TokenizerSource::Made(*kind));
+    }
+    for path in ["my.json", "other/file", "bpe/tokenizer.json"] {
+        config.merge_toml(&format!("data.tokenizer = {path:?}"), "c.toml").unwrap();
+        assert_eq!(config.data.tokenizer, TokenizerSource::File(path.to_string()));
+        let mut again = text_defaults();
+        again.merge_toml(&config.resolved(), "c.toml").unwrap();
+        assert_eq!(again, config);
+        assert!(config.for_checkpoint().contains("\ntokenizer = \"tokenizer.json\"\n"), "no path in a checkpoint");
+    }
+    let wanted = "data.tokenizer wants char, byte, bpe or the path of a tokenizer.json, got `bpee`";
+    assert_eq!(refused("data.tokenizer", "bpee"), (wanted.to_string(), "did you mean bpe?".to_string()));
+}
+
+#[test]
+fn a_vocabulary_is_for_bpe_and_has_all_bytes() {
+    let build = |sets: &[(&str, &str)]| Config::build(None, &owned(sets));
+    let bpe = ("data.tokenizer", "bpe");
+    for vocab in ["0", "256", "50257"] {
+        assert_eq!(build(&[bpe, ("data.vocab", vocab)]).unwrap().get("data.vocab").as_deref(), Some(vocab));
+    }
+    for vocab in ["1", "255"] {
+        let error = build(&[bpe, ("data.vocab", vocab)]).unwrap_err();
+        assert_eq!(error.what, format!("data.vocab must be at least 256, a token a byte, got {vocab}"));
+    }
+    for other in ["char", "byte", "my.json"] {
+        let error = build(&[("data.tokenizer", other), ("data.vocab", "300")]).unwrap_err();
+        assert_eq!(error.what, "data.vocab is for data.tokenizer=bpe: other tokenizers have the size they have");
     }
 }
 
@@ -343,8 +380,8 @@ fn files_say_file_and_line() {
         ("train.batch = -1", "train.batch must be at least 1, got -1"),
         ("model.tied = 1", "model.tied wants true or false, got `1`"),
         ("data.path = 3", "data.path wants the path of a file or folder, in quotes, got `3`"),
-        ("data.tokenizer = true", "data.tokenizer wants char or byte, got `true`"),
-        ("data.tokenizer = \"bpe\"", "data.tokenizer = `bpe` is not available yet"),
+        ("data.tokenizer = true", "data.tokenizer wants char, byte, bpe or the path of a tokenizer.json, got `true`"),
+        ("data.tokenizer = \"bpr\"", "data.tokenizer wants char, byte, bpe or the path of a tokenizer.json, got `bpr`"),
         ("optimizer.betas = [0.9, \"x\"]", "optimizer.betas wants two numbers, got `[0.9, \"x\"]`"),
         ("optimizer.lr = nan", "optimizer.lr must be above 0, got NaN"),
         ("data.target = \"x\"", "data.target is not available yet"),
@@ -385,57 +422,6 @@ fn a_missing_file_is_named() {
     let error = text_defaults().merge_file(folder.path()).unwrap_err();
     assert!(error.what.starts_with(&format!("cannot read `{}`: ", folder.path().display())), "{error}");
     assert_eq!(error.kind, ErrorKind::Failed);
-}
-
-#[test]
-fn keys_must_fit_each_other() {
-    let check = |sets: &[(&str, &str)]| {
-        let mut config = text_defaults();
-        sets.iter().for_each(|(key, value)| config.set(key, value).unwrap());
-        config.check().map_err(|error| (error.what, error.hint.unwrap()))
-    };
-    let (what, hint) = check(&[("model.width", "100"), ("model.heads", "3")]).unwrap_err();
-    assert_eq!(what, "model.width must be a multiple of model.heads, got a width of 100 and 3 heads");
-    assert_eq!(hint, "with 3 heads, a width of 99 or 102 fits");
-    let (_, hint) = check(&[("model.width", "2")]).unwrap_err();
-    assert_eq!(hint, "with 4 heads, a width of 4 fits");
-    let (what, hint) = check(&[("optimizer.lr", "1e-5")]).unwrap_err();
-    assert_eq!(what, "schedule.min_lr must not be above optimizer.lr, got 0.0001 and 0.00001");
-    assert_eq!(hint, "set schedule.min_lr too, a tenth of the learning rate for example, or schedule.kind=constant");
-    assert!(check(&[("optimizer.lr", "1e-5"), ("schedule.kind", "constant")]).is_ok());
-    assert!(check(&[("optimizer.lr", "1e-4")]).is_ok());
-    for kind in ["step", "exponential", "plateau"] {
-        assert!(check(&[("optimizer.lr", "1e-5"), ("schedule.kind", kind)]).is_err(), "{kind}");
-    }
-    assert!(check(&[("optimizer.lr", "1e-5"), ("schedule.kind", "onecycle")]).is_ok());
-    let hint = "keep a part of the data with data.validation=0.1, and measure it with train.eval_every=100 for example";
-    let needs = |what: &str, missing: &str| {
-        Err((format!("{what} needs evaluations during training, but {missing} is 0"), hint.to_string()))
-    };
-    let plateau = ("schedule.kind", "plateau");
-    assert_eq!(check(&[plateau, ("data.validation", "0")]), needs("schedule.kind = plateau", "data.validation"));
-    assert_eq!(check(&[plateau, ("train.eval_every", "0")]), needs("schedule.kind = plateau", "train.eval_every"));
-    let patience = ("train.patience", "3");
-    assert_eq!(check(&[patience, ("train.eval_every", "0")]), needs("train.patience", "train.eval_every"));
-    assert!(check(&[plateau, patience]).is_ok());
-    for (shards, batch, fits) in
-        [("3", "12", "1, 2 or 4"), ("8", "12", "1, 2 or 4"), ("2", "7", "1"), ("6", "6", "1 or 2")]
-    {
-        let (what, hint) = check(&[("train.grad_shards", shards), ("train.batch", batch)]).unwrap_err();
-        let rule = "train.grad_shards must be a power of two that divides train.batch";
-        assert_eq!(what, format!("{rule}, got {shards} and a batch of {batch}"));
-        assert_eq!(hint, format!("with a batch of {batch}, {fits} fits"));
-    }
-    assert!(check(&[("train.grad_shards", "16"), ("train.batch", "16")]).is_ok());
-    let mut config = text_defaults();
-    config.train.batch = 0;
-    assert_eq!(config.check().unwrap_err().what, "train.batch must be at least 1, got 0");
-    config.train.batch = 1;
-    config.optimizer.lr = f64::NAN;
-    assert_eq!(config.check().unwrap_err().what, "optimizer.lr must be above 0, got NaN");
-    config = text_defaults();
-    config.model.heads = 0;
-    assert_eq!(config.check().unwrap_err().what, "model.heads must be at least 1, got 0");
 }
 
 #[test]

@@ -54,12 +54,14 @@ mod tests {
 
     #[test]
     fn the_order_is_fixed_and_spreads_the_alphabet() {
-        let text = Text::load(None).unwrap();
+        let text = Text::open(None).unwrap();
+        let hash = text.read(&mut |_| Ok(())).unwrap().hash;
+        let text = text.whole().unwrap();
         assert_eq!(
-            text.hash, "c2ba6218fca00705164fe288ee2e27819ca4d1dfe65fa24e985b04748c906417",
+            hash, "c2ba6218fca00705164fe288ee2e27819ca4d1dfe65fa24e985b04748c906417",
             "the default data changed"
         );
-        let last: Vec<&str> = text.text.lines().skip(2706).collect();
+        let last: Vec<&str> = text.lines().skip(2706).collect();
         let late = |names: &[&str]| names.iter().filter(|name| **name >= "M").count() as f64 / names.len() as f64;
         // Of the whole list 0.39 come after L; of 301 drawn at random, 0.39 with a standard deviation of 0.03.
         let (here, whole) = (late(&last), late(EN::NAME_FIRST_NAME));

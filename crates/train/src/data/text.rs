@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use geartrain_engine::{Batch, State};
 
-use crate::config::{Config, DataKind, Order};
+use crate::config::{Config, DataKind, Order, TokenizerKind, TokenizerSource};
+use crate::data::cache::{self, TokenFile};
+use crate::data::source::Scan;
+use crate::data::tokens::{self, Gathered, Tokens};
 use crate::data::{Dataset, Encoder, Evaluation, Kind, Part, Text, Windows, encoder_as};
 use crate::error::{Error, Result, count, thousands};
 use crate::model::{self, Task};
 use crate::sample;
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{Learner, Stream, Tokenizer};
 
 /// A UTF-8 text file, a folder of them, or the embedded names.
 pub static KIND: Kind = Kind {
@@ -25,13 +28,19 @@ pub static KIND: Kind = Kind {
     },
 };
 
+/// Bytes of a text from which on its tokens are kept in the cache: they take longer to make than to check.
+const CACHED: u64 = 4 << 20;
+
+/// Tokens that a byte-pair encoding has where `data.vocab` does not say it.
+const VOCAB: usize = 1024;
+
 /// The tokens of a text in two parts, with the tokenizer they come from.
 #[derive(Clone, Debug)]
 pub struct Corpus {
     /// The training part: the first tokens of the text.
-    pub train: Vec<u32>,
+    pub train: Tokens,
     /// The validation part: the rest; empty where `data.validation` is 0.
-    pub validation: Vec<u32>,
+    pub validation: Tokens,
     /// The tokenizer of the text.
     pub tokenizer: Tokenizer,
     /// SHA-256 of the normalised text, in hex.
@@ -41,27 +50,106 @@ pub struct Corpus {
 }
 
 impl Corpus {
-    /// Loads the text that a configuration names and splits its tokens. Without a `tokenizer`, one is made from the text.
+    /// Loads the text that a configuration names and splits its tokens. Without a `tokenizer`, the configuration says which:
+    /// one that is made from the text, or one from a file.
     ///
     /// # Errors
-    /// Those of [`Text::load`] and [`Corpus::new`].
+    /// Those of [`Text::open`], [`Tokenizer::load`] and [`Corpus::new`]; a text that supports fewer tokens than asked for.
     pub fn load(config: &Config, tokenizer: Option<Tokenizer>) -> Result<Corpus> {
-        let text = Text::load(config.data.path.as_deref().map(Path::new))?;
-        let tokenizer = tokenizer.unwrap_or_else(|| Tokenizer::new(config.data.tokenizer, &text.text));
-        Corpus::new(&text, tokenizer, config.data.validation, config.model.context)
+        let text = Text::open(config.data.path.as_deref().map(Path::new))?;
+        let (tokenizer, scan) = match (tokenizer, &config.data.tokenizer) {
+            (Some(tokenizer), _) => (tokenizer, text.read(&mut |_| Ok(()))?),
+            (None, TokenizerSource::File(path)) => (Tokenizer::load(Path::new(path))?, text.read(&mut |_| Ok(()))?),
+            (None, TokenizerSource::Made(kind)) => learn(&text, *kind, config.data.vocab)?,
+        };
+        let folder = cache::folder();
+        Corpus::of(&text, &scan, tokenizer, folder.as_deref())?.split(
+            &text,
+            config.data.validation,
+            config.model.context,
+        )
     }
 
-    /// Splits a text at `cut = floor((1 - validation) * n)` of its `n` tokens.
+    /// Splits a text at `cut = floor((1 - validation) * n)` of its `n` tokens. Nothing is kept in the cache.
     ///
     /// # Errors
-    /// A character that the tokenizer does not know, or a part shorter than one window of `context` + 1 tokens.
+    /// A text that cannot be read, a character that the tokenizer does not know, or a part shorter than one window of
+    /// `context` + 1 tokens.
     pub fn new(text: &Text, tokenizer: Tokenizer, validation: f64, context: usize) -> Result<Corpus> {
-        let mut train = tokenizer.encode(&text.text).map_err(|error| error.at(&text.label))?;
-        let all = train.len();
-        let part = train.split_off(split_at(all, validation));
-        check_parts(&text.label, (train.len(), part.len()), validation, context)?;
-        Ok(Corpus { train, validation: part, tokenizer, hash: text.hash.clone(), name: text.name.clone() })
+        let scan = text.read(&mut |_| Ok(()))?;
+        Corpus::of(text, &scan, tokenizer, None)?.split(text, validation, context)
     }
+
+    /// All tokens of a text, from the cache in a folder if it is large.
+    fn of(text: &Text, scan: &Scan, tokenizer: Tokenizer, folder: Option<&Path>) -> Result<Corpus> {
+        let width = tokens::width(tokenizer.vocab_size());
+        let (hash, name) = (scan.hash.clone(), text.name.clone());
+        let folder = folder.filter(|_| scan.bytes >= CACHED);
+        let file = folder.map(|folder| TokenFile::new(folder, &scan.hash, &tokenizer.hash(), width));
+        let mut all = file.as_ref().and_then(TokenFile::read);
+        if let Some(file) = file.filter(|_| all.is_none())
+            && file.write(|take| encode(text, scan, &tokenizer, take))?
+        {
+            all = file.read();
+        }
+        let all = match all {
+            Some(all) => all,
+            None => {
+                let mut gathered = Gathered::new(width);
+                encode(text, scan, &tokenizer, &mut |ids| {
+                    gathered.add(ids);
+                    Ok(())
+                })?;
+                gathered.tokens()
+            }
+        };
+        Ok(Corpus { train: all, validation: Tokens::default(), tokenizer, hash, name })
+    }
+
+    fn split(self, text: &Text, validation: f64, context: usize) -> Result<Corpus> {
+        let all = self.train;
+        let (train, validated) = all.split_at(split_at(all.len(), validation));
+        check_parts(&text.label, (train.len(), validated.len()), validation, context)?;
+        Ok(Corpus { train, validation: validated, ..self })
+    }
+}
+
+/// A tokenizer of the kind that a configuration asks for, made from a text; `vocab` is 0 where it does not say how large.
+fn learn(text: &Text, kind: TokenizerKind, vocab: usize) -> Result<(Tokenizer, Scan)> {
+    let mut learner = Learner::new(kind);
+    let scan = text.read(&mut |part| {
+        learner.push(part);
+        Ok(())
+    })?;
+    let tokenizer = learner.finish(if vocab == 0 { VOCAB } else { vocab })?;
+    let reached = tokenizer.vocab_size();
+    if vocab > reached && kind == TokenizerKind::Bpe {
+        let what = format!(
+            "data.vocab asks for {}, but only {} can be learned from {}: then no two neighbours occur twice any more",
+            count(vocab, "token"),
+            thousands(reached),
+            text.label
+        );
+        return Err(Error::usage(what).hint(format!("set data.vocab to {reached} or less, or use a longer text")));
+    }
+    Ok((tokenizer, scan))
+}
+
+/// Gives the tokens of a text, a part after the other.
+fn encode(text: &Text, scan: &Scan, tokenizer: &Tokenizer, take: cache::Take<'_>) -> Result<()> {
+    let (mut stream, mut ids) = (Stream::new(tokenizer), Vec::new());
+    let again = text.read(&mut |part| {
+        ids.clear();
+        stream.push(part, &mut ids).map_err(|error| error.at(&text.label))?;
+        take(&ids)
+    })?;
+    ids.clear();
+    stream.finish(&mut ids);
+    take(&ids)?;
+    if again == *scan {
+        return Ok(());
+    }
+    Err(Error::failed(format!("{} changed while it was read", text.label)).hint("start again when it is finished"))
 }
 
 /// The number of training tokens among `n`: the product in f64 cut to a whole number, as Python's `int(0.9 * n)`.
@@ -130,7 +218,7 @@ impl TextData {
         }
     }
 
-    fn part(&self, part: Part) -> &[u32] {
+    fn part(&self, part: Part) -> &Tokens {
         match part {
             Part::Training => &self.corpus.train,
             Part::Validation => &self.corpus.validation,

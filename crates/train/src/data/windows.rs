@@ -3,6 +3,7 @@
 use geartrain_kernels::philox::philox4x32_10;
 
 use crate::config::Order;
+use crate::data::Tokens;
 use crate::error::{Error, Result, count, thousands};
 
 /// Marks the draws of this file in the generator's counter: "data" in ASCII.
@@ -20,7 +21,7 @@ const STREAM: u32 = 0x6461_7461;
 ///   window comes the first again.
 #[derive(Clone, Copy, Debug)]
 pub struct Windows<'a> {
-    tokens: &'a [u32],
+    tokens: &'a Tokens,
     order: Order,
     seed: u64,
     context: usize,
@@ -33,7 +34,7 @@ impl<'a> Windows<'a> {
     ///
     /// # Errors
     /// A context or batch of 0, or fewer than `context` + 1 tokens.
-    pub fn new(tokens: &'a [u32], order: Order, seed: u64, context: usize, batch: usize) -> Result<Windows<'a>> {
+    pub fn new(tokens: &'a Tokens, order: Order, seed: u64, context: usize, batch: usize) -> Result<Windows<'a>> {
         check(tokens, context, batch)?;
         Ok(Windows { tokens, order, seed, context, answers: context, batch })
     }
@@ -92,7 +93,7 @@ impl<'a> Windows<'a> {
 /// are left out.
 #[derive(Clone, Copy, Debug)]
 pub struct Evaluation<'a> {
-    tokens: &'a [u32],
+    tokens: &'a Tokens,
     context: usize,
     answers: usize,
     rows: usize,
@@ -103,7 +104,7 @@ impl<'a> Evaluation<'a> {
     ///
     /// # Errors
     /// A context or row count of 0, or fewer than `context` + 1 tokens.
-    pub fn new(tokens: &'a [u32], context: usize, rows: usize) -> Result<Evaluation<'a>> {
+    pub fn new(tokens: &'a Tokens, context: usize, rows: usize) -> Result<Evaluation<'a>> {
         check(tokens, context, rows)?;
         Ok(Evaluation { tokens, context, answers: context, rows })
     }
@@ -148,18 +149,18 @@ impl<'a> Evaluation<'a> {
 }
 
 /// Windows that fit one after the other, each with the target of its last token.
-fn whole_windows(tokens: &[u32], context: usize, answers: usize) -> usize {
+fn whole_windows(tokens: &Tokens, context: usize, answers: usize) -> usize {
     (tokens.len() - 1 - context) / answers + 1
 }
 
 /// The inputs from `start` on, and the tokens that follow the last of them: as many targets as there is room for.
-fn copy_window(tokens: &[u32], start: usize, inputs: &mut [u32], targets: &mut [u32]) {
+fn copy_window(tokens: &Tokens, start: usize, inputs: &mut [u32], targets: &mut [u32]) {
     let end = start + inputs.len();
-    inputs.copy_from_slice(&tokens[start..end]);
-    targets.copy_from_slice(&tokens[end + 1 - targets.len()..=end]);
+    tokens.copy(start, inputs);
+    tokens.copy(end + 1 - targets.len(), targets);
 }
 
-fn check(tokens: &[u32], context: usize, rows: usize) -> Result<()> {
+fn check(tokens: &Tokens, context: usize, rows: usize) -> Result<()> {
     if context == 0 || rows == 0 {
         return Err(Error::usage(format!("a batch needs rows and a context, got {rows} rows of {context} tokens")));
     }

@@ -74,3 +74,6 @@ pub fn writing_graph(config: &Config, vocab: usize) -> Graph {
     g.output("logits", logits(&g, config, vocab, tokens, &Dropout::off()));
     g
 }
+
+#[cfg(test)]
+mod tests;

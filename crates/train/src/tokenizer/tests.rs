@@ -1,8 +1,12 @@
 //! Ids, round trips, files and errors of the tokenizers. That the library of Hugging Face reads the files and gives the
 //! same ids is checked by hand with its Python package; the structure that was checked is pinned here.
 
+use serde_json::{Value, json};
+
 use super::*;
 use crate::error::ErrorKind;
+
+mod bpe;
 
 /// Accents, a combining mark, a non-BMP character, control characters, quotes, all in no order.
 const AWKWARD: &str = "héllo wörld\n\n  a\tb\r😀e\u{301}\0\"'\\\u{7f}\u{a0}ÿĀ";
@@ -18,7 +22,7 @@ fn characters_are_numbered_by_code_point() {
 #[test]
 fn every_text_returns_from_its_tokens() {
     for kind in TokenizerKind::ALL {
-        let tokenizer = Tokenizer::new(*kind, AWKWARD);
+        let tokenizer = Tokenizer::new(*kind, AWKWARD, 260).unwrap();
         let tokens = tokenizer.encode(AWKWARD).unwrap();
         assert!(tokens.iter().all(|id| (*id as usize) < tokenizer.vocab_size()));
         assert_eq!(tokenizer.decode(&tokens), AWKWARD);
@@ -58,7 +62,8 @@ fn what_is_no_text_decodes_to_the_replacement_character() {
 fn files_return_the_same_tokenizer() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tokenizer.json");
-    for tokenizer in [Tokenizer::chars(AWKWARD), Tokenizer::chars(""), Tokenizer::bytes()] {
+    let bpe = Tokenizer::new(TokenizerKind::Bpe, &AWKWARD.repeat(2), 264).unwrap();
+    for tokenizer in [Tokenizer::chars(AWKWARD), Tokenizer::chars(""), Tokenizer::bytes(), bpe] {
         tokenizer.save(&path).unwrap();
         let loaded = Tokenizer::load(&path).unwrap();
         assert_eq!(loaded, tokenizer);
@@ -106,12 +111,19 @@ fn other_files_are_refused_with_the_reason() {
     assert!(error.what.starts_with("the tokenizer is not valid JSON: EOF"), "{error}");
     assert_eq!(error.kind, ErrorKind::NoCheckpoint);
     assert_eq!(refuse("{}").what, "the tokenizer has no model");
-    let prefix = "the tokenizer is neither a character nor a byte tokenizer: ";
+    let prefix = "the tokenizer is not of a kind that can be read: ";
     let error = refuse(r#"{"model": {"type": "Unigram", "vocab": []}}"#);
-    assert_eq!(error.what, format!("{prefix}its model is a Unigram of another form"));
-    assert_eq!(error.hint.as_deref(), Some("tokenizers with merges and other kinds are not available yet"));
+    assert_eq!(error.what, format!("{prefix}its model is a Unigram"));
+    let hint =
+        "those that can be read: byte-level BPE that cuts words as GPT-2 does, and the characters or bytes of a run";
+    assert_eq!(error.hint.as_deref(), Some(hint));
+    assert_eq!(
+        refuse(r#"{"model": {"type": "WordPiece", "vocab": {}}}"#).what,
+        format!("{prefix}its model is a WordPiece")
+    );
     let merged = Tokenizer::bytes().to_json().replace("\"merges\": []", "\"merges\": [\"a b\"]");
-    assert_eq!(refuse(&merged).what, format!("{prefix}its model is a BPE of another form"));
+    let what = "words are cut by ByteLevel, not by ByteLevel with GPT-2's rule";
+    assert_eq!(refuse(&merged).what, format!("{prefix}{what}"));
     let moved = Tokenizer::bytes().to_json().replace("\"a\": 97", "\"a\": 98");
     assert_eq!(refuse(&moved).what, format!("{prefix}its tokens are not the 256 bytes in their order"));
     let word = Tokenizer::chars("ab").to_json().replace("\"a\": 0", "\"at\": 0");

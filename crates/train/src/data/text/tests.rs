@@ -6,32 +6,42 @@ use super::*;
 use crate::config::{DataKind, TokenizerKind};
 use crate::error::ErrorKind;
 
-fn text_of(bytes: &[u8]) -> Result<Text> {
+/// The text of a file, its hash and its name; read in parts of every size up to 9 bytes, with one result.
+fn text_of(bytes: &[u8]) -> Result<(String, String, String)> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("some.txt");
     fs::write(&path, bytes).unwrap();
     // The folder's name is random; messages are compared with the file's name alone.
     let short = |what: String| what.replace(&format!("{}/", folder.path().display()), "");
-    Text::load(Some(&path)).map_err(|error| Error { what: short(error.what.clone()), ..error })
+    let read = |part: Option<usize>| {
+        let text = Text::open(Some(&path))?;
+        let text = part.map_or_else(|| text.clone(), |part| text.clone().in_parts_of(part));
+        let scan = text.read(&mut |_| Ok(()))?;
+        let whole = text.whole()?;
+        assert_eq!(scan.bytes, whole.len() as u64);
+        Ok((whole, scan.hash, text.name))
+    };
+    let whole: Result<_> = read(None);
+    (1..10).for_each(|part| assert_eq!(read(Some(part)), whole, "parts of {part} bytes"));
+    whole.map_err(|error: Error| Error { what: short(error.what.clone()), ..error })
 }
 
 fn corpus(text: &str, validation: f64, context: usize) -> Result<Corpus> {
     let text = Text::new(text, "t", "`t.txt`");
-    Corpus::new(&text, Tokenizer::chars(&text.text), validation, context)
+    Corpus::new(&text, Tokenizer::chars(&text.whole().unwrap()), validation, context)
 }
 
 #[test]
 fn line_ends_and_byte_order_marks_do_not_matter() {
     let plain = text_of(b"one\ntwo\n").unwrap();
     for same in [&b"one\r\ntwo\r\n"[..], b"\xef\xbb\xbfone\ntwo\n", b"\xef\xbb\xbfone\r\ntwo\n"] {
-        let text = text_of(same).unwrap();
-        assert_eq!((&text.text, &text.hash), (&plain.text, &plain.hash));
+        assert_eq!(text_of(same).unwrap(), plain);
     }
-    assert_eq!(text_of(b"one\ntwo").unwrap().text, "one\ntwo", "no newline is added at the end");
-    assert_eq!(text_of(b"a\rb\r\r\nc").unwrap().text, "a\rb\r\nc", "a lone CR is a character");
+    assert_eq!(text_of(b"one\ntwo").unwrap().0, "one\ntwo", "no newline is added at the end");
+    assert_eq!(text_of(b"a\rb\r\r\nc").unwrap().0, "a\rb\r\nc", "a lone CR is a character");
     // printf 'one\ntwo\n' | sha256sum
-    assert_eq!(plain.hash, "c3f9c8c283a2b1f2f1896f27a01cbe3cddc0c9d93f752e4639035a0f5b36f6e8");
-    assert_eq!(plain.name, "some");
+    assert_eq!(plain.1, "c3f9c8c283a2b1f2f1896f27a01cbe3cddc0c9d93f752e4639035a0f5b36f6e8");
+    assert_eq!(plain.2, "some");
 }
 
 #[test]
@@ -45,14 +55,16 @@ fn a_folder_is_its_files_in_the_order_of_their_names() {
     write(".hidden", "no");
     fs::create_dir(folder.path().join("sub")).unwrap();
     write("sub/e.txt", "no");
-    let text = Text::load(Some(folder.path())).unwrap();
-    assert_eq!(text.text, "first\nsecond\nthird");
+    let text = Text::open(Some(folder.path())).unwrap();
+    for part in 1..10 {
+        assert_eq!(text.clone().in_parts_of(part).whole().unwrap(), "first\nsecond\nthird");
+    }
     assert_eq!(Some(text.name.as_str()), folder.path().file_name().and_then(|name| name.to_str()));
 }
 
 #[test]
 fn nothing_to_read_is_an_exact_error() {
-    let error = Text::load(Some(Path::new("no/such.txt"))).unwrap_err();
+    let error = Text::open(Some(Path::new("no/such.txt"))).unwrap_err();
     assert_eq!(error.what, "there is no file or folder `no/such.txt`");
     let hint = "give a text file or a folder of text files, or leave DATA out to train on the embedded names";
     assert_eq!(error.hint.as_deref(), Some(hint));
@@ -65,13 +77,13 @@ fn nothing_to_read_is_an_exact_error() {
     let folder = tempfile::tempdir().unwrap();
     let shown = folder.path().display();
     fs::write(folder.path().join(".hidden"), "text").unwrap();
-    let error = Text::load(Some(folder.path())).unwrap_err();
+    let error = Text::open(Some(folder.path())).unwrap_err();
     assert_eq!(error.what, format!("the folder `{shown}` has no text files in it"));
     let hint = "the files directly in it are read, whatever their ending; hidden files and subfolders are not";
     assert_eq!(error.hint.as_deref(), Some(hint));
     fs::write(folder.path().join("a"), "").unwrap();
     fs::write(folder.path().join("b"), "\u{feff}").unwrap();
-    let error = Text::load(Some(folder.path())).unwrap_err();
+    let error = Text::open(Some(folder.path())).unwrap().whole().unwrap_err();
     assert_eq!(error.what, format!("the folder `{shown}` has no text in it: of 2 files, none has any"));
     assert_eq!(error.hint.as_deref(), Some("give a folder of files with text in them"));
 }
@@ -81,7 +93,7 @@ fn a_table_is_refused_until_tables_can_be_trained_on() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("iris.CSV");
     fs::write(&path, "a,b\n").unwrap();
-    let error = Text::load(Some(&path)).unwrap_err();
+    let error = Text::open(Some(&path)).unwrap_err();
     let shown = path.display();
     assert_eq!(error.what, format!("`{shown}` is a table, and training on tables is not available yet"));
     let hint = "to train on its characters as on any text, give it another ending, such as .txt";
@@ -103,7 +115,7 @@ fn bytes_that_are_not_utf8_have_a_place() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("a.txt"), "fine").unwrap();
     fs::write(folder.path().join("b.bin"), b"\x80").unwrap();
-    let error = Text::load(Some(folder.path())).unwrap_err();
+    let error = Text::open(Some(folder.path())).unwrap().whole().unwrap_err();
     let file = folder.path().join("b.bin");
     assert_eq!(error.what, format!("`{}` is not valid UTF-8: byte 0x80 at offset 0, line 1", file.display()));
 }
@@ -123,8 +135,8 @@ fn the_cut_is_pythons() {
 #[test]
 fn the_parts_are_the_text_in_order() {
     let corpus = corpus("abcdefghij", 0.3, 2).unwrap();
-    assert_eq!(corpus.train, [0, 1, 2, 3, 4, 5, 6]);
-    assert_eq!(corpus.validation, [7, 8, 9]);
+    assert_eq!(corpus.train.to_vec(), [0, 1, 2, 3, 4, 5, 6]);
+    assert_eq!(corpus.validation.to_vec(), [7, 8, 9]);
     let whole = super::tests::corpus("abcde", 0.0, 4).unwrap();
     assert_eq!((whole.train.len(), whole.validation.len()), (5, 0));
 }
@@ -176,4 +188,124 @@ fn a_corpus_comes_from_its_configuration() {
     let error = Corpus::load(&config, Some(Tokenizer::chars("abc\n"))).unwrap_err();
     let what = "the embedded names: the tokenizer does not know the character `C` (U+0043) at line 1, column 1";
     assert_eq!(error.what, what);
+}
+
+#[test]
+fn a_text_learns_as_many_tokens_as_it_is_asked_for() {
+    let mut config = Config::defaults(DataKind::Names);
+    config.set("data.tokenizer", "bpe").unwrap();
+    let corpus = Corpus::load(&config, None).unwrap();
+    assert_eq!((corpus.tokenizer.kind(), corpus.tokenizer.vocab_size()), (TokenizerKind::Bpe, VOCAB));
+    let all = [corpus.train.to_vec(), corpus.validation.to_vec()].concat();
+    assert_eq!(corpus.tokenizer.decode(&all), crate::data::names());
+    config.set("data.vocab", "300").unwrap();
+    assert_eq!(Corpus::load(&config, None).unwrap().tokenizer.vocab_size(), 300);
+    config.set("data.vocab", "100000").unwrap();
+    let error = Corpus::load(&config, None).unwrap_err();
+    let reached = learn(&Text::open(None).unwrap(), TokenizerKind::Bpe, 0).unwrap().0.vocab_size();
+    assert_eq!(reached, VOCAB, "left open, it is no error");
+    let start = "data.vocab asks for 100,000 tokens, but only ";
+    let end = " can be learned from the embedded names: then no two neighbours occur twice any more";
+    assert!(error.what.starts_with(start) && error.what.ends_with(end), "{error}");
+    // What the hint says works.
+    let most = error.hint.unwrap().split(' ').nth(3).unwrap().to_string();
+    config.set("data.vocab", &most).unwrap();
+    assert_eq!(Corpus::load(&config, None).unwrap().tokenizer.vocab_size().to_string(), most);
+}
+
+#[test]
+fn a_tokenizer_comes_from_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("my.json");
+    let mut config = Config::defaults(DataKind::Names);
+    config.set("data.tokenizer", path.to_str().unwrap()).unwrap();
+    assert_eq!(Corpus::load(&config, None).unwrap_err().kind, ErrorKind::NoCheckpoint, "there is no such file");
+    let tokenizer = Tokenizer::new(TokenizerKind::Bpe, "Anna\nAnna\n", 258).unwrap();
+    tokenizer.save(&path).unwrap();
+    assert_eq!(Corpus::load(&config, None).unwrap().tokenizer, tokenizer);
+    Tokenizer::chars("Ana\n").save(&path).unwrap();
+    let error = Corpus::load(&config, None).unwrap_err();
+    let what = "the embedded names: the tokenizer does not know the character `C` (U+0043) at line 1, column 1";
+    assert_eq!(error.what, what);
+}
+
+/// Tokens of a text of two characters, with a cache or without.
+fn cached(text: &Text, folder: Option<&Path>) -> Corpus {
+    let scan = text.read(&mut |_| Ok(())).unwrap();
+    Corpus::of(text, &scan, Tokenizer::chars("ab"), folder).unwrap()
+}
+
+#[test]
+fn large_texts_are_kept_and_mapped_and_kept_again_when_altered() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = Text::new(&"aab".repeat(CACHED as usize / 3 + 1), "t", "`t`");
+    let plain = cached(&text, None);
+    assert!(!plain.train.is_mapped());
+    assert!(cached(&text, Some(folder.path())).train.is_mapped());
+    let file = fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+    let (good, made) = (fs::read(&file).unwrap(), fs::metadata(&file).unwrap().modified().unwrap());
+    let second = cached(&text, Some(folder.path()));
+    assert_eq!(fs::metadata(&file).unwrap().modified().unwrap(), made, "the second time it is only read");
+    assert!(second.train.is_mapped() && second.train.to_vec() == plain.train.to_vec());
+    for bad in [&good[..good.len() / 2], &[&good[..999], b"x", &good[1000..]].concat()] {
+        fs::write(&file, bad).unwrap();
+        let third = cached(&text, Some(folder.path()));
+        assert!(third.train.is_mapped() && third.train.to_vec() == plain.train.to_vec());
+        assert!(fs::read(&file).unwrap() == good, "it was written anew");
+    }
+    // Another tokenizer and another text have files of their own.
+    let bytes =
+        Corpus::of(&text, &text.read(&mut |_| Ok(())).unwrap(), Tokenizer::bytes(), Some(folder.path())).unwrap();
+    assert_eq!(bytes.train.to_vec()[..3], [97, 97, 98]);
+    cached(&Text::new(&"b".repeat(CACHED as usize), "t", "`t`"), Some(folder.path()));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+    cached(&Text::new(&"b".repeat(CACHED as usize - 1), "t", "`t`"), Some(folder.path()));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "a small text is not kept");
+    // Without a folder that can be written, it works as well.
+    assert!(cached(&text, Some(&file)).train.to_vec() == plain.train.to_vec());
+}
+
+#[test]
+fn mapped_and_gathered_tokens_are_read_alike() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = Text::new(&"abbab".repeat(CACHED as usize / 5 + 1), "t", "`t`");
+    let parts = |folder| cached(&text, folder).split(&text, 0.3, 7).unwrap();
+    let (mapped, gathered) = (parts(Some(folder.path())), parts(None));
+    assert!(mapped.validation.is_mapped() && !gathered.validation.is_mapped());
+    for (a, b) in [(&mapped.train, &gathered.train), (&mapped.validation, &gathered.validation)] {
+        assert_eq!(a.len(), b.len());
+        for start in [0, 1, 12_345, a.len() - 9] {
+            let (mut x, mut y) = ([9; 9], [8; 9]);
+            a.copy(start, &mut x);
+            b.copy(start, &mut y);
+            assert_eq!(x, y, "from {start} on");
+        }
+    }
+    let wide = Tokens::from(gathered.validation.to_vec());
+    assert!(wide.to_vec() == mapped.validation.to_vec());
+}
+
+#[test]
+fn a_text_that_changes_between_two_looks_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.txt");
+    fs::write(&path, "one text").unwrap();
+    let text = Text::open(Some(&path)).unwrap();
+    let scan = text.read(&mut |_| Ok(())).unwrap();
+    fs::write(&path, "two text").unwrap();
+    let error = Corpus::of(&text, &scan, Tokenizer::bytes(), None).unwrap_err();
+    assert_eq!(error.what, format!("`{}` changed while it was read", path.display()));
+}
+
+#[test]
+fn an_unknown_character_has_its_place_however_the_text_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.txt");
+    fs::write(&path, "ab\r\na\r\nbb\u{e9}\n").unwrap();
+    for part in 1..12 {
+        let text = Text::open(Some(&path)).unwrap().in_parts_of(part);
+        let error = Corpus::new(&text, Tokenizer::chars("ab\n"), 0.0, 1).unwrap_err();
+        let what = "the tokenizer does not know the character `\u{e9}` (U+00E9) at line 3, column 3";
+        assert_eq!(error.what, format!("`{}`: {what}", path.display()));
+    }
 }

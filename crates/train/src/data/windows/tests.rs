@@ -6,6 +6,10 @@ fn counting(n: u32) -> Vec<u32> {
     (0..n).collect()
 }
 
+fn tokens(n: u32) -> Tokens {
+    counting(n).into()
+}
+
 fn batch_of(windows: &Windows, step: u64) -> (Vec<u32>, Vec<u32>) {
     let mut inputs = vec![u32::MAX; windows.rows() * windows.context()];
     let mut targets = inputs.clone();
@@ -26,7 +30,7 @@ fn shuffled_places_are_those_of_the_published_layout() {
         (1337, 1999, 11, 1_003_854, 64, 357_062),
     ];
     for (seed, step, row, n, context, start) in known {
-        let tokens = vec![0; n];
+        let tokens = Tokens::from(vec![0; n]);
         let windows = Windows::new(&tokens, Order::Shuffle, seed, context, 12).unwrap();
         assert_eq!(windows.start(step, row), start, "seed {seed}, step {step}, row {row}");
     }
@@ -34,7 +38,7 @@ fn shuffled_places_are_those_of_the_published_layout() {
 
 #[test]
 fn shuffled_windows_fit_and_reach_both_ends() {
-    let tokens = counting(20);
+    let tokens = tokens(20);
     let windows = Windows::new(&tokens, Order::Shuffle, 7, 8, 3).unwrap();
     let mut seen = [0; 12];
     for step in 0..400 {
@@ -53,7 +57,7 @@ fn shuffled_windows_fit_and_reach_both_ends() {
 
 #[test]
 fn a_text_of_one_window_is_read_again_and_again() {
-    let tokens = counting(5);
+    let tokens = tokens(5);
     for order in [Order::Shuffle, Order::Sequential] {
         let windows = Windows::new(&tokens, order, 3, 4, 2).unwrap();
         for step in [0, 1, u64::MAX] {
@@ -67,7 +71,7 @@ fn a_text_of_one_window_is_read_again_and_again() {
 #[test]
 fn sequential_windows_follow_each_other_and_wrap() {
     // 3 whole windows of 3: the token 9 is a target only, 10 and 11 are left out.
-    let tokens = counting(12);
+    let tokens = tokens(12);
     let windows = Windows::new(&tokens, Order::Sequential, 0, 3, 2).unwrap();
     assert_eq!(batch_of(&windows, 0).0, [0, 1, 2, 3, 4, 5]);
     assert_eq!(batch_of(&windows, 1).0, [6, 7, 8, 0, 1, 2]);
@@ -81,7 +85,7 @@ fn sequential_windows_follow_each_other_and_wrap() {
 fn evaluation_reads_every_whole_window_once() {
     for (n, context, rows, windows, batches) in [(12, 3, 2, 3, 2), (13, 3, 2, 4, 2), (4, 3, 64, 1, 1), (7, 1, 6, 6, 1)]
     {
-        let tokens = counting(n);
+        let tokens = tokens(n);
         let evaluation = Evaluation::new(&tokens, context, rows).unwrap();
         assert_eq!((evaluation.windows(), evaluation.batches()), (windows, batches));
         let mut read = Vec::new();
@@ -95,7 +99,7 @@ fn evaluation_reads_every_whole_window_once() {
         }
         assert_eq!(read, counting((windows * context) as u32));
     }
-    let tokens = counting(12);
+    let tokens = tokens(12);
     let mut buffer = ([9; 6], [9; 6]);
     let evaluation = Evaluation::new(&tokens, 3, 2).unwrap();
     assert_eq!(evaluation.fill(2, &mut buffer.0, &mut buffer.1), 0, "past the end is padding");
@@ -104,7 +108,7 @@ fn evaluation_reads_every_whole_window_once() {
 
 #[test]
 fn a_model_with_one_answer_is_asked_for_every_token() {
-    let tokens = counting(7);
+    let tokens = tokens(7);
     let evaluation = Evaluation::new(&tokens, 3, 2).unwrap().answers(1);
     // Windows start at 0, 1, 2 and 3; the tokens 0 to 2 have too little before them.
     assert_eq!((evaluation.windows(), evaluation.batches()), (4, 2));
@@ -119,7 +123,7 @@ fn a_model_with_one_answer_is_asked_for_every_token() {
 
 #[test]
 fn a_shard_is_a_part_of_the_batch() {
-    let tokens = counting(50);
+    let tokens = tokens(50);
     for (order, answers) in [(Order::Shuffle, 4), (Order::Sequential, 4), (Order::Shuffle, 1)] {
         let windows = Windows::new(&tokens, order, 5, 4, 6).unwrap().answers(answers);
         let (mut inputs, mut targets) = (vec![99; 24], vec![99; 6 * answers]);
@@ -132,11 +136,11 @@ fn a_shard_is_a_part_of_the_batch() {
 
 #[test]
 fn too_few_tokens_are_refused() {
-    let tokens = counting(4);
+    let tokens = tokens(4);
     let error = Windows::new(&tokens, Order::Shuffle, 0, 4, 1).unwrap_err();
     assert_eq!(error.what, "the text has 4 tokens, but a context of 4 needs at least 5");
     assert_eq!(error.hint.as_deref(), Some("use a longer text or a model with a shorter context"));
-    let error = Evaluation::new(&[], 1, 1).unwrap_err();
+    let error = Evaluation::new(&Tokens::default(), 1, 1).unwrap_err();
     assert_eq!(error.what, "the text has 0 tokens, but a context of 1 needs at least 2");
     let error = Windows::new(&tokens, Order::Shuffle, 0, 2, 0).unwrap_err();
     assert_eq!(error.what, "a batch needs rows and a context, got 0 rows of 2 tokens");
