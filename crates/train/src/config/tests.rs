@@ -329,7 +329,7 @@ fn values_of_another_type_are_refused() {
     }
     wrong("model.tied", "yes", "true or false", "");
     let optimizers = "sgd, momentum, nesterov, adamw, adam, rmsprop, adagrad or lion";
-    wrong("optimizer.kind", "adamax", optimizers, "did you mean adamw?");
+    wrong("optimizer.kind", "adamww", optimizers, "did you mean adamw?");
     wrong("optimizer.kind", "sophia", optimizers, "");
     wrong("model.kind", "gpt3", "gpt2, ngram, rnn or gru", "did you mean gpt2?");
     wrong("data.order", "sequentiel", "shuffle or sequential", "did you mean sequential?");
