@@ -94,7 +94,7 @@ fn xor_refilled(threads: usize) -> usize {
 }
 
 /// A GPT whose longer calls are split among the threads.
-fn config(threads: usize) -> (Config, Box<dyn Dataset>) {
+fn config(threads: usize, shards: usize) -> (Config, Box<dyn Dataset>) {
     let sets = [
         ("model.layers", "2"),
         ("model.width", "64"),
@@ -103,6 +103,8 @@ fn config(threads: usize) -> (Config, Box<dyn Dataset>) {
         ("model.dropout", "0.1"),
         ("train.batch", "16"),
         ("train.threads", &threads.to_string()),
+        ("train.grad_shards", &shards.to_string()),
+        ("train.ema", if shards > 1 { "0.9" } else { "0" }),
     ]
     .map(|(key, value)| (key.to_string(), value.to_string()));
     let config = Config::build(None, &sets).unwrap();
@@ -111,15 +113,15 @@ fn config(threads: usize) -> (Config, Box<dyn Dataset>) {
 }
 
 /// Whole steps of the trainer: filling the batch, its scalars, the run and reading the results.
-fn gpt_trainer(threads: usize) -> usize {
-    let (config, data) = config(threads);
+fn gpt_trainer(threads: usize, shards: usize) -> usize {
+    let (config, data) = config(threads, shards);
     let mut trainer = Trainer::new(config, data).unwrap();
     allocations(|step| assert!(trainer.step(step).unwrap().loss.is_finite()))
 }
 
 /// The same model through `Program::evaluate`.
 fn gpt_evaluation(threads: usize) -> usize {
-    let (config, data) = config(threads);
+    let (config, data) = config(threads, 1);
     let graph = model::evaluation_graph(&config, &data.encoder().task()).unwrap();
     let state = State::new(&graph, 1).unwrap();
     let mut program = model::compile(&graph, &state, &config).unwrap();
@@ -158,7 +160,8 @@ fn a_step_allocates_nothing() {
         assert_eq!(xor(DType::F32, threads), 0, "XOR in f32, {threads} threads");
         assert_eq!(xor(DType::F64, threads), 0, "XOR in f64, {threads} threads");
         assert_eq!(xor_refilled(threads), 0, "XOR with a refilled batch, {threads} threads");
-        assert_eq!(gpt_trainer(threads), 0, "GPT in training, {threads} threads");
+        assert_eq!(gpt_trainer(threads, 1), 0, "GPT in training, {threads} threads");
+        assert_eq!(gpt_trainer(threads, 4), 0, "GPT in 4 shards with averaged weights, {threads} threads");
         assert_eq!(table_trainer(threads), 0, "a table in training, {threads} threads");
         assert_eq!(gpt_evaluation(threads), 0, "GPT in evaluation, {threads} threads");
     }

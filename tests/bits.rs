@@ -54,6 +54,15 @@ fn a_run_on_the_parallel_paths_has_the_same_bits() {
     );
 }
 
+#[test]
+fn a_run_in_shards_has_the_same_bits() {
+    same_bits(&format!(
+        "{} --steps 30 --set train.grad_shards=4 --set train.ema=0.9 --set train.norms=true \
+         --set schedule.kind=plateau --set schedule.patience=0 --set train.eval_every=5",
+        common::SMALL
+    ));
+}
+
 /// Odd sizes: nothing here is a multiple of a vector's or a block's length.
 #[test]
 fn a_run_of_odd_sizes_has_the_same_bits() {

@@ -112,6 +112,60 @@ fn killed_twice_inside_epochs_of_data_in_order() {
     straight.equals(&a, &[]);
 }
 
+/// The rate follows the validation loss, weights are averaged, the batch is summed from shards, layers are told, and the
+/// run ends early.
+#[test]
+fn with_everything_on_killed_with_9_and_resumed() {
+    let dir = folder();
+    let args = format!(
+        "{} --steps 1000 --lr 0.01 --set schedule.warmup=10 --set schedule.kind=plateau --set schedule.patience=1 \
+         --set schedule.threshold=0.01 --set schedule.min_lr=0 --set train.ema=0.8 --set train.grad_shards=4 \
+         --set train.norms=true --set train.patience=8 --set train.min_delta=0.02 --set train.keep=0 \
+         --set train.save_every=15 --set train.eval_every=10 --tensorboard",
+        common::SMALL
+    );
+    let told = run(dir.path(), &format!("train --out straight {args}")).good();
+    let straight = dir.path().join("straight");
+    let expected = metrics(&straight);
+    let done = expected.last().unwrap();
+    let last = done["steps"].as_u64().unwrap();
+    assert_eq!((&done["stopped_early"], checkpoints(&straight).last()), (&Value::Bool(true), Some(&last)));
+    assert!((250..1000).contains(&last), "it ends early, and not at once: {last}");
+    let said = format!("\nstopped early at step {last}: no improvement over step {} for 8 evaluations\n", last - 80);
+    assert!(told.contains(&said), "{told}");
+    let rates: Vec<f64> = expected.iter().filter_map(|line| line["lr"].as_f64()).collect();
+    assert!(0.01 / rates.last().unwrap() >= 16.0, "the rate has fallen: {rates:?}");
+
+    let a = dir.path().join("a");
+    for (step, command) in [(105, format!("train --json --out a {args}")), (205, "resume a --json".to_string())] {
+        let mut started = Started::new(dir.path(), &command);
+        started.wait_for(step);
+        started.kill();
+    }
+    run(dir.path(), "resume a --json --threads 1").good();
+    assert_eq!(checkpoints(&a), checkpoints(&straight));
+    for step in checkpoints(&a) {
+        assert!(checkpoint(&a, step) == checkpoint(&straight, step), "the checkpoint of step {step} differs");
+    }
+    assert_eq!(metrics(&a), expected);
+    // TensorBoard gets each of them once, too.
+    let events = std::fs::read(a.join("events.out.tfevents.geartrain")).unwrap();
+    let in_events = events.windows(8).filter(|bytes| bytes == b"val_loss").count();
+    assert_eq!(
+        in_events,
+        expected.iter().filter(|line| line["step"].is_number() && line["val_loss"].is_number()).count()
+    );
+
+    // A run that has stopped does not go on, and its best checkpoint is read.
+    let out = run(dir.path(), "resume a --json").good();
+    assert_eq!(steps(&common::json(&out)), [0; 0], "no step is trained");
+    assert_eq!(metrics(&a), expected);
+    let losses = expected.iter().filter(|line| line["step"].is_number() && line["val_loss"].is_number());
+    let best =
+        losses.min_by(|a, b| a["val_loss"].as_f64().unwrap().total_cmp(&b["val_loss"].as_f64().unwrap())).unwrap();
+    assert_eq!(common::json(&run(dir.path(), "eval a --json").good()), std::slice::from_ref(best));
+}
+
 #[test]
 fn killed_before_the_first_checkpoint_there_is_nothing_to_resume() {
     let dir = folder();

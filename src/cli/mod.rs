@@ -33,11 +33,11 @@ enum Command {
     Train(train::TrainArgs),
     /// Finish a run as it was planned, from its newest checkpoint
     Resume(train::ResumeArgs),
-    /// Let a trained model continue a text
+    /// Let a trained model continue a text; after early stopping, its best checkpoint, else its newest
     Generate(generate::GenerateArgs),
     /// Answer for every row of a table with a trained model
     Predict(predict::PredictArgs),
-    /// Measure the loss of a trained model on its validation part, or on other data
+    /// Measure the loss of a trained model on its validation part, or on other data; with the same checkpoint
     Eval(generate::EvalArgs),
     /// Read a lesson: how networks learn, with every number computed as it is printed
     Lesson(lesson::LessonArgs),

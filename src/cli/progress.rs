@@ -117,7 +117,8 @@ impl Watch for People {
             cost.arena_bytes as f64 / 1048576.0,
             cost.state_bytes as f64 / 1048576.0
         ));
-        self.say(&format!("steps {} to {end}, run folder {}", done + 1, folder.display()));
+        let steps = if done < end { format!("steps {} to {end}", done + 1) } else { "no step is left".to_string() };
+        self.say(&format!("{steps}, run folder {}", folder.display()));
         (self.reads, self.first, self.end, self.started) = (trainer.reads(), done, end, Instant::now());
         self.next_plain = done + 1;
         if self.terminal {
@@ -141,7 +142,7 @@ impl Watch for People {
                 self.close();
                 self.say(&s.sample);
             }
-            Line::Train(_) | Line::Done(_) => {}
+            Line::Train(_) | Line::Layers(_) | Line::Done(_) => {}
         }
     }
 

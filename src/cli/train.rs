@@ -55,6 +55,9 @@ pub struct TrainArgs {
     /// The run folder, new or empty; left out: the next free one in runs/
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Also write an event file for TensorBoard into the run folder
+    #[arg(long)]
+    tensorboard: bool,
     /// Print one JSON object a line, and nothing else, on standard output
     #[arg(long)]
     json: bool,
@@ -74,6 +77,9 @@ pub struct ResumeArgs {
     /// Where the text is now, if it was moved
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
+    /// Also write an event file for TensorBoard into the run folder, from the first step on
+    #[arg(long)]
+    tensorboard: bool,
     /// Print one JSON object a line, and nothing else, on standard output
     #[arg(long)]
     json: bool,
@@ -97,6 +103,9 @@ pub fn train(args: &TrainArgs) -> Outcome {
     for set in &args.sets {
         sets.push(split_set(set)?);
     }
+    if args.tensorboard {
+        sets.push(("train.tensorboard".to_string(), "true".to_string()));
+    }
     sets.extend(flags.iter().filter_map(|(key, value)| value.as_ref().map(|v| (key.to_string(), v.clone()))));
     let config = Config::build(args.config.as_deref(), &sets)?;
     let session = Session::create(config, args.out.as_deref())?;
@@ -111,6 +120,9 @@ pub fn resume(args: &ResumeArgs) -> Outcome {
     }
     if let Some(data) = &args.data {
         sets.push(("data.path".to_string(), data.to_string_lossy().into_owned()));
+    }
+    if args.tensorboard {
+        sets.push(("train.tensorboard".to_string(), "true".to_string()));
     }
     let (session, warnings) = Session::resume(&args.run, &sets)?;
     for warning in warnings {
@@ -147,6 +159,13 @@ fn report(outcome: &session::Outcome, task: &Task) -> Outcome {
     let run = show(&outcome.folder);
     line("")?;
     line(&chart::chart(&outcome.curve, task.loss_label(), chart::WIDTH, chart::HEIGHT))?;
+    if let Some(waiting) = outcome.stopped_early {
+        let evaluations = if waiting.waited == 1 { "evaluation" } else { "evaluations" };
+        line(&format!(
+            "stopped early at step {}: no improvement over step {} for {} {evaluations}",
+            outcome.steps, waiting.step, waiting.waited
+        ))?;
+    }
     let loss = outcome.scores.as_ref().map_or(String::new(), |scores| format!(", validation {}", scores.words()));
     line(&format!("{} steps in {}{loss}", outcome.steps, duration(outcome.seconds)))?;
     line(&format!("run folder: {run}"))?;

@@ -128,8 +128,8 @@ fn train(page: &Page, data: &Data, way: &Way, rate: f64, start: u64) -> Result<C
     let (mut batch, mut whole_batch) = (step.batch(), whole.batch());
     data.feed(&mut whole_batch, &(0..EXAMPLES).collect::<Vec<_>>());
     let schedule = match way.scheduled {
-        true => Schedule::Cosine { lr: rate, min_lr: 0.0, warmup: STEPS / 10, steps: STEPS },
-        false => Schedule::Constant { lr: rate, warmup: 0 },
+        true => Schedule::cosine(rate, 0.0, STEPS / 10, STEPS),
+        false => Schedule::constant(rate, 0),
     };
     let mut losses = Vec::new();
     for i in 0..=STEPS {

@@ -21,6 +21,8 @@ use sha2::{Digest, Sha256};
 
 use crate::atomic;
 use crate::error::{Error, Result};
+use crate::schedule::Plateau;
+use crate::stopping::Waiting;
 use crate::tokenizer::hex;
 use format::Header;
 
@@ -31,7 +33,7 @@ pub struct Meta {
     pub step: u64,
     /// The seed of the run.
     pub seed: u64,
-    /// The configuration as TOML, without `data.path`, `train.threads` and the output folder.
+    /// The configuration as TOML, without what changes no result: see `Config::for_checkpoint`.
     pub config: String,
     /// Hash of the data.
     pub data_hash: String,
@@ -41,6 +43,10 @@ pub struct Meta {
     pub numerics_version: String,
     /// The best step so far, if there was an evaluation.
     pub best: Option<Best>,
+    /// What a schedule that follows the validation loss remembers.
+    pub plateau: Option<Plateau>,
+    /// What early stopping remembers.
+    pub waiting: Option<Waiting>,
 }
 
 /// The step with the lowest validation loss so far.

@@ -160,13 +160,17 @@ pub struct OptimizerConfig {
     pub kind: OptimizerKind,
     /// The highest learning rate.
     pub lr: f64,
-    /// AdamW's two decay rates of the moments.
+    /// The two decay rates of the moments of AdamW and Adam, or of Lion's means.
     pub betas: [f64; 2],
+    /// What is added to a divisor.
+    pub eps: f64,
+    /// The decay rate of RMSProp's mean square.
+    pub alpha: f64,
     /// Strength of weight decay.
     pub weight_decay: f64,
     /// Which parameters decay.
     pub decay: Decay,
-    /// The momentum of `momentum`.
+    /// The momentum of `momentum` and `nesterov`.
     pub momentum: f64,
     /// The largest norm of the whole gradient; 0 is no limit.
     pub clip: f64,
@@ -179,8 +183,22 @@ pub struct ScheduleConfig {
     pub kind: ScheduleKind,
     /// Steps of linear rise at the start.
     pub warmup: u64,
-    /// The rate that a cosine ends at.
+    /// The rate that a cosine ends at, and that others do not fall below.
     pub min_lr: f64,
+    /// What `step`, `exponential` and `plateau` multiply the rate by.
+    pub factor: f64,
+    /// Steps over which `step` and `exponential` do; 0 is a fifth of those after the warm-up.
+    pub every: u64,
+    /// Evaluations without improvement that `plateau` lets pass.
+    pub patience: u64,
+    /// The share by which a loss must be lower for `plateau`.
+    pub threshold: f64,
+    /// The share of the steps in which `onecycle` rises.
+    pub pct_start: f64,
+    /// The highest rate of `onecycle` over its first.
+    pub div_factor: f64,
+    /// The first rate of `onecycle` over its last.
+    pub final_div_factor: f64,
 }
 
 /// `[train]`: how long, in what batches, and what is kept.
@@ -190,6 +208,10 @@ pub struct TrainConfig {
     pub steps: u64,
     /// Windows read by one step.
     pub batch: usize,
+    /// Parts that a batch is computed in.
+    pub grad_shards: usize,
+    /// What the moving average of the weights keeps of itself at each step; 0 is no average.
+    pub ema: f64,
     /// Steps between evaluations; 0 is only at the end.
     pub eval_every: u64,
     /// How much the examples of a class count.
@@ -198,6 +220,14 @@ pub struct TrainConfig {
     pub save_every: u64,
     /// Newest checkpoints kept beside the best one; 0 is all.
     pub keep: usize,
+    /// Evaluations without improvement after which a run ends early; 0 is never.
+    pub patience: u64,
+    /// How much lower a loss must be for that.
+    pub min_delta: f64,
+    /// Whether norms of each layer are told.
+    pub norms: bool,
+    /// Whether an event file for TensorBoard is written.
+    pub tensorboard: bool,
     /// What matrix products multiply.
     pub precision: Precision,
     /// Seed of the initial weights, the data order and dropout.
@@ -206,21 +236,29 @@ pub struct TrainConfig {
     pub threads: usize,
 }
 
+/// The optimizer where none is named.
+const USUAL_OPTIMIZER: OptimizerKind = OptimizerKind::AdamW;
+
 impl Config {
     /// The defaults for a kind of data and the model that is usual for it.
     pub fn defaults(kind: DataKind) -> Config {
         Config::defaults_with(kind, kind.model())
     }
 
-    /// The defaults for a kind of data and a model.
+    /// The defaults for a kind of data and a model, with the optimizer that is usual for them.
     pub fn defaults_with(data: DataKind, model: ModelKind) -> Config {
+        Config::defaults_for(data, model, USUAL_OPTIMIZER)
+    }
+
+    /// The defaults for a kind of data, a model and an optimizer.
+    pub fn defaults_for(data: DataKind, model: ModelKind, optimizer: OptimizerKind) -> Config {
         let mut config = Config::default();
         for key in KEYS {
-            let default = key.default_for(data, model);
+            let default = key.default_for(data, model, optimizer);
             let assigned = parse::value_of_text(key, default).map(|value| config.assign(key, value));
             debug_assert!(assigned.is_ok(), "the default of {} is not one", key.name);
         }
-        config.model.kind = model;
+        (config.model.kind, config.optimizer.kind) = (model, optimizer);
         config
     }
 
@@ -238,13 +276,13 @@ impl Config {
             let key = parse::known_key(name)?;
             assignments.push(Assignment { key, value: parse::value_of_text(key, text)? });
         }
-        // The defaults depend on the data, which the assignments may name, and on the model, which they may name too.
+        // The defaults depend on the data, the model and the optimizer, which the assignments may name.
         let mut named = Config::default();
         named.apply(&assignments);
         let data = named.data_kind();
-        named.model.kind = data.model();
+        (named.model.kind, named.optimizer.kind) = (data.model(), USUAL_OPTIMIZER);
         named.apply(&assignments);
-        let mut config = Config::defaults_with(data, named.model.kind);
+        let mut config = Config::defaults_for(data, named.model.kind, named.optimizer.kind);
         config.apply(&assignments);
         config.check()?;
         config.check_model()?;
@@ -324,12 +362,47 @@ impl Config {
             .hint(format!("with {heads} heads, a width of {fitting} fits")));
         }
         self.data.check()?;
-        let (lr, lowest) = (self.optimizer.lr, self.schedule.min_lr);
-        if self.schedule.kind == ScheduleKind::Cosine && lowest > lr {
+        self.check_schedule()?;
+        self.check_shards()
+    }
+
+    fn check_schedule(&self) -> Result<()> {
+        let (lr, lowest, kind) = (self.optimizer.lr, self.schedule.min_lr, self.schedule.kind);
+        if crate::schedule::has_floor(kind) && lowest > lr {
             return Err(Error::usage(format!("schedule.min_lr must not be above optimizer.lr, got {lowest} and {lr}"))
                 .hint("set schedule.min_lr too, a tenth of the learning rate for example, or schedule.kind=constant"));
         }
-        Ok(())
+        let Some(what) = self.needs_evaluations() else { return Ok(()) };
+        let missing = match (self.data.validation == 0.0, self.train.eval_every == 0) {
+            (true, _) => "data.validation is 0",
+            (_, true) => "train.eval_every is 0",
+            _ => return Ok(()),
+        };
+        Err(Error::usage(format!("{what} needs evaluations during training, but {missing}")).hint(
+            "keep a part of the data with data.validation=0.1, and measure it with train.eval_every=100 for example",
+        ))
+    }
+
+    /// The setting that acts on validation losses during training, if there is one.
+    pub fn needs_evaluations(&self) -> Option<&'static str> {
+        match (self.schedule.kind == ScheduleKind::Plateau, self.train.patience > 0) {
+            (true, _) => Some("schedule.kind = plateau"),
+            (_, true) => Some("train.patience"),
+            _ => None,
+        }
+    }
+
+    fn check_shards(&self) -> Result<()> {
+        let (batch, shards) = (self.train.batch, self.train.grad_shards);
+        if shards.is_power_of_two() && batch.is_multiple_of(shards) {
+            return Ok(());
+        }
+        let fitting: Vec<String> =
+            (0..8).map(|k| 1usize << k).filter(|n| batch.is_multiple_of(*n)).map(|n| n.to_string()).collect();
+        Err(Error::usage(format!(
+            "train.grad_shards must be a power of two that divides train.batch, got {shards} and a batch of {batch}"
+        ))
+        .hint(format!("with a batch of {batch}, {} fits", parse::one_of(&fitting))))
     }
 
     /// The size of the model's token table for a tokenizer of `tokens` tokens: `model.vocab`, or as many where that is 0.
@@ -352,14 +425,21 @@ impl Config {
         self.write(|_| true)
     }
 
-    /// The part of the configuration that decides results, as TOML: all but `data.path` and `train.threads`. A tokenizer from
-    /// a file is named as in the run folder, whatever the file was.
+    /// The part of the configuration that decides results, as TOML: all but `data.path`, `train.threads` and
+    /// `train.tensorboard`. A tokenizer from a file is named as in the run folder, whatever the file was.
     pub fn for_checkpoint(&self) -> String {
         let mut config = self.clone();
         if let TokenizerSource::File(path) = &mut config.data.tokenizer {
             *path = "tokenizer.json".to_string();
         }
-        config.write(|key| key.name != "data.path" && key.name != "train.threads")
+        config.write(|key| !["data.path", "train.threads", "train.tensorboard"].contains(&key.name))
+    }
+
+    /// Whether a run that goes on with this configuration goes on as the one of [`Config::for_checkpoint`] that a checkpoint
+    /// holds. Keys that are younger than the checkpoint must have their defaults.
+    pub fn is_planned_as(&self, checkpoint: &str) -> bool {
+        let mut then = Config::defaults_for(self.data_kind(), self.model.kind, self.optimizer.kind);
+        then.merge_toml(checkpoint, "checkpoint").is_ok() && then.for_checkpoint() == self.for_checkpoint()
     }
 
     fn write(&self, wanted: impl Fn(&Key) -> bool) -> String {

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod atomic;
+mod average;
 pub mod chart;
 pub mod checkpoint;
 pub mod config;
@@ -11,6 +12,7 @@ pub mod error;
 pub mod interrupt;
 pub mod metrics;
 pub mod model;
+pub mod norms;
 pub mod plot;
 pub mod predict;
 pub mod run_folder;
@@ -18,6 +20,9 @@ pub mod sample;
 pub mod schedule;
 pub mod scores;
 pub mod session;
+mod step;
+pub mod stopping;
+pub mod tensorboard;
 pub mod tokenizer;
 pub mod trainer;
 

@@ -20,6 +20,8 @@ use crate::scores::{Confusion, Fit, Scores};
 pub enum Line {
     /// A training step.
     Train(Train),
+    /// Norms of each layer in a training step, with `train.norms`.
+    Layers(Layers),
     /// An evaluation.
     Evaluation(Evaluation),
     /// A text that the model wrote.
@@ -30,7 +32,8 @@ pub enum Line {
     Done(Done),
 }
 
-/// A training step: `{"step":100,"loss":2.31,"lr":0.001,"grad_norm":0.53,"ms":4.2}`.
+/// A training step, told at step 1, at every tenth and at the one that the run is to end with:
+/// `{"step":100,"loss":2.31,"lr":0.001,"grad_norm":0.53,"ms":4.2}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Train {
     /// Its number, from 1.
@@ -47,6 +50,31 @@ pub struct Train {
     /// Mean wall time of a step since the last line, in milliseconds, without evaluation and saving.
     #[serde(with = "number")]
     pub ms: f64,
+}
+
+/// Norms of each layer in a training step, with `train.norms`, behind the line of the same step; layers are in the order
+/// of the model: `{"step":100,"layers":{"transformer.h.0":{"grad_norm":0.1,"update_norm":0.002}}}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Layers {
+    /// The step, from 1.
+    pub step: u64,
+    /// Names and norms.
+    #[serde(with = "ordered")]
+    pub layers: ByLayer,
+}
+
+/// Layers with their norms, in the order of the model.
+pub type ByLayer = Vec<(String, Norms)>;
+
+/// The norms of a layer, see [`crate::norms`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Norms {
+    /// Of its gradient, before clipping.
+    #[serde(with = "number")]
+    pub grad_norm: f64,
+    /// Of the difference of its weights after and before the update.
+    #[serde(with = "number")]
+    pub update_norm: f64,
 }
 
 /// An evaluation: `{"step":100,"val_loss":2.4}`; of a table's classes with `"val_accuracy":0.95`, of its numbers with
@@ -88,7 +116,8 @@ pub struct Sample {
     pub sample: String,
 }
 
-/// The end of the run: `{"done":true,"steps":500,"val_loss":2.1,"run":"runs/names-gpt2-1"}`.
+/// The end of the run: `{"done":true,"steps":500,"val_loss":2.1,"run":"runs/names-gpt2-1"}`. With `"stopped_early":true`
+/// where `train.patience` ended it before its planned steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Done {
     /// Always true.
@@ -100,6 +129,9 @@ pub struct Done {
     pub val_loss: Option<f64>,
     /// The run folder.
     pub run: String,
+    /// Whether early stopping ended it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped_early: bool,
 }
 
 impl Line {
@@ -119,7 +151,7 @@ macro_rules! from {
         }
     )*};
 }
-from!(Train, Evaluation, Sample, Confusion, Done);
+from!(Train, Layers, Evaluation, Sample, Confusion, Done);
 
 /// The file `metrics.jsonl`, open at its end.
 #[derive(Debug)]
@@ -226,6 +258,43 @@ mod number {
     }
 }
 
+/// Names and values in their order, as an object.
+mod ordered {
+    use std::fmt::{Formatter, Result as Written};
+    use std::marker::PhantomData;
+
+    use serde::de::{MapAccess, Visitor};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(pairs: &[(String, T)], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(pairs.iter().map(|(name, value)| (name, value)))
+    }
+
+    struct Pairs<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Pairs<T> {
+        type Value = Vec<(String, T)>;
+
+        fn expecting(&self, f: &mut Formatter<'_>) -> Written {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut pairs = Vec::new();
+            while let Some(pair) = map.next_entry()? {
+                pairs.push(pair);
+            }
+            Ok(pairs)
+        }
+    }
+
+    pub(super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Vec<(String, T)>, D::Error> {
+        from.deserialize_map(Pairs(PhantomData))
+    }
+}
+
 /// [`number`], or null.
 mod optional_number {
     use serde::{Deserialize, Deserializer, Serializer};
@@ -251,14 +320,21 @@ mod tests {
         Train { step, loss, lr: 0.001, grad_norm: 0.1 + 0.2, ms: 4.2 }.into()
     }
 
+    fn layers() -> Line {
+        let norms = |name: &str, update_norm| (name.to_string(), Norms { grad_norm: 0.5, update_norm });
+        Layers { step: 10, layers: vec![norms("h.2", 0.25), norms("h.10", f64::NAN), norms("a", 0.125)] }.into()
+    }
+
     fn lines() -> Vec<Line> {
         vec![
             train(1, 3.5),
             train(10, 2.0),
+            layers(),
             Evaluation::new(10, &Scores { loss: 2.25, fit: None }).into(),
             train(20, f64::INFINITY),
             Sample { sample: "Anna\n\"Ö\"".into() }.into(),
-            Done { done: true, steps: 20, val_loss: Some(2.5), run: "runs/names-gpt2-1".into() }.into(),
+            Done { done: true, steps: 20, val_loss: Some(2.5), run: "runs/names-gpt2-1".into(), stopped_early: false }
+                .into(),
         ]
     }
 
@@ -280,14 +356,15 @@ mod tests {
             [
                 r#"{"step":1,"loss":3.5,"lr":0.001,"grad_norm":0.30000000000000004,"ms":4.2}"#,
                 r#"{"step":10,"loss":2.0,"lr":0.001,"grad_norm":0.30000000000000004,"ms":4.2}"#,
+                r#"{"step":10,"layers":{"h.2":{"grad_norm":0.5,"update_norm":0.25},"h.10":{"grad_norm":0.5,"update_norm":"NaN"},"a":{"grad_norm":0.5,"update_norm":0.125}}}"#,
                 r#"{"step":10,"val_loss":2.25}"#,
                 r#"{"step":20,"loss":"Infinity","lr":0.001,"grad_norm":0.30000000000000004,"ms":4.2}"#,
                 r#"{"sample":"Anna\n\"Ö\""}"#,
                 r#"{"done":true,"steps":20,"val_loss":2.5,"run":"runs/names-gpt2-1"}"#,
             ]
         );
-        let none = Line::from(Done { done: true, steps: 2, val_loss: None, run: "r".into() });
-        assert_eq!(none.json(), r#"{"done":true,"steps":2,"val_loss":null,"run":"r"}"#);
+        let none = Line::from(Done { done: true, steps: 2, val_loss: None, run: "r".into(), stopped_early: true });
+        assert_eq!(none.json(), r#"{"done":true,"steps":2,"val_loss":null,"run":"r","stopped_early":true}"#);
         assert_eq!(serde_json::from_str::<Line>(&none.json()).unwrap(), none);
     }
 
@@ -330,14 +407,16 @@ mod tests {
     #[test]
     fn what_is_appended_is_read() {
         let (_folder, path) = file();
-        assert_eq!(read(&path).unwrap(), lines());
+        // Compared as they are printed: NaN equals nothing.
+        let printed = |lines: Vec<Line>| lines.iter().map(Line::json).collect::<Vec<_>>();
+        assert_eq!(printed(read(&path).unwrap()), printed(lines()));
         assert_eq!(read(&path.with_file_name("no")).unwrap(), []);
         assert!(Metrics::create(&path).is_err());
     }
 
     #[test]
     fn resuming_cuts_back_to_the_step() {
-        for (step, kept) in [(0, 0), (1, 1), (9, 1), (10, 3), (19, 3), (20, 4), (99, 4)] {
+        for (step, kept) in [(0, 0), (1, 1), (9, 1), (10, 4), (19, 4), (20, 5), (99, 5)] {
             let (_folder, path) = file();
             let before = std::fs::read_to_string(&path).unwrap();
             let mut metrics = Metrics::resume(&path, step).unwrap();

@@ -1,18 +1,20 @@
 //! From a configuration to graphs: one that trains, one that evaluates, one that writes.
 
 mod rows;
+mod steps;
 mod tokens;
 
 use geartrain_engine::compile::PASSES;
 use geartrain_engine::compile::bf16;
 use geartrain_engine::{DType, Graph, GraphError, NUMERICS_VERSION, Options, Program, State, Var};
 use geartrain_nn::Dropout;
-use geartrain_nn::optim::{self, AdamW, Momentum, Optimizer, Sgd};
+use geartrain_nn::optim::{Adagrad, Adam, AdamW, Lion, Momentum, Nesterov, Optimizer, RmsProp, Sgd};
 
 pub use rows::{Answer, Columns, Embedded};
+pub use steps::{Sharing, Steps, training_graph};
 pub use tokens::{answers_a_window, writing_graph};
 
-use crate::config::{Activation, Config, DataKind, Decay, OptimizerKind, Precision};
+use crate::config::{Activation, Config, DataKind, OptimizerKind, Precision};
 use crate::error::{Error, Result};
 
 /// What a model reads and what it answers: the one thing on which data and model must agree.
@@ -75,6 +77,11 @@ pub(crate) fn activation(activation: Activation) -> geartrain_nn::Activation {
         Activation::GeluTanh => geartrain_nn::Activation::GeluTanh,
         Activation::Relu => geartrain_nn::Activation::Relu,
         Activation::Silu => geartrain_nn::Activation::Silu,
+        Activation::Sigmoid => geartrain_nn::Activation::Sigmoid,
+        Activation::Tanh => geartrain_nn::Activation::Tanh,
+        Activation::Softplus => geartrain_nn::Activation::Softplus,
+        Activation::LeakyRelu => geartrain_nn::Activation::LeakyRelu,
+        Activation::Elu => geartrain_nn::Activation::Elu,
     }
 }
 
@@ -82,36 +89,17 @@ pub(crate) fn activation(activation: Activation) -> geartrain_nn::Activation {
 pub fn optimizer(config: &Config) -> Box<dyn Optimizer> {
     let optimizer = &config.optimizer;
     let [beta1, beta2] = optimizer.betas;
+    let (betas, eps, decay, momentum) = ((beta1, beta2), optimizer.eps, optimizer.weight_decay, optimizer.momentum);
     match optimizer.kind {
         OptimizerKind::Sgd => Box::new(Sgd),
-        OptimizerKind::Momentum => Box::new(Momentum { momentum: optimizer.momentum }),
-        OptimizerKind::AdamW => Box::new(AdamW { betas: (beta1, beta2), eps: 1e-8, decay: optimizer.weight_decay }),
+        OptimizerKind::Momentum => Box::new(Momentum { momentum }),
+        OptimizerKind::Nesterov => Box::new(Nesterov { momentum, decay }),
+        OptimizerKind::AdamW => Box::new(AdamW { betas, eps, decay }),
+        OptimizerKind::Adam => Box::new(Adam { betas, eps, decay }),
+        OptimizerKind::RmsProp => Box::new(RmsProp { alpha: optimizer.alpha, eps, decay }),
+        OptimizerKind::Adagrad => Box::new(Adagrad { eps, decay }),
+        OptimizerKind::Lion => Box::new(Lion { betas, decay }),
     }
-}
-
-/// One whole training step: forward, loss, backward, clipping and updates.
-///
-/// Inputs: those of the task; scalars `lr`, and those that the optimizer and dropout read. Outputs: `loss` and
-/// `grad_norm`.
-///
-/// # Errors
-/// A model that cannot be built, or that does not read what the task has.
-pub fn training_graph(config: &Config, task: &Task) -> Result<Graph> {
-    let g = Graph::new();
-    {
-        let dropout = Dropout::training(&g, config.model.dropout, config.train.seed);
-        let forward = forward(&g, config, task, config.train.batch, &dropout)?;
-        let losses = forward.weights.map_or(forward.losses, |weights| forward.losses * weights);
-        let loss = losses.mean_all().named("loss");
-        if config.optimizer.decay == Decay::All {
-            g.decay_all();
-        }
-        let lr = g.scalar("lr");
-        let norm = optim::minimize(&g, loss, optimizer(config).as_ref(), lr, config.optimizer.clip);
-        g.output("loss", loss);
-        g.output("grad_norm", norm.map_err(model_error)?);
-    }
-    Ok(g)
 }
 
 /// Losses of every prediction of a batch of [`evaluation_rows`]. Inputs: those of the task. Output: `losses`,

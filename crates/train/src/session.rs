@@ -10,10 +10,12 @@ use crate::curve::Curve;
 use crate::data::{self, Dataset, Encoder, Part};
 use crate::error::{Error, ErrorKind, Result};
 use crate::interrupt::Interrupt;
-use crate::metrics::{self, Done, Evaluation, Line, Metrics, Sample, Train};
+use crate::metrics::{self, Done, Evaluation, Layers, Line, Metrics, Sample, Train};
 use crate::run_folder::{Loaded, RunFolder};
-use crate::trainer::{Evaluator, Scores, Trainer};
-use crate::{model, plot};
+use crate::stopping::{Stopping, Waiting};
+use crate::tensorboard::TensorBoard;
+use crate::trainer::{Evaluator, Scores, Step, Trainer};
+use crate::{average, model, plot};
 
 /// Steps between two lines about training.
 const EVERY: u64 = 10;
@@ -47,6 +49,8 @@ pub struct Outcome {
     pub seconds: f64,
     /// The exit code that a signal asked for.
     pub interrupted: Option<i32>,
+    /// What early stopping waited for in vain, where it ended the run.
+    pub stopped_early: Option<Waiting>,
 }
 
 /// A run that is open for writing.
@@ -54,8 +58,10 @@ pub struct Session {
     trainer: Trainer,
     folder: RunFolder,
     metrics: Metrics,
+    events: Option<TensorBoard>,
     done: u64,
     best: Option<Best>,
+    stopping: Stopping,
     /// The step of the newest checkpoint.
     saved: Option<u64>,
 }
@@ -86,10 +92,13 @@ impl Session {
         folder.write(&folder.path().join(encoder.kind().encoder), &encoder.to_json())?;
         folder.write(&folder.config_path(), &trainer.config().resolved())?;
         let metrics = Metrics::create(&folder.metrics_path())?;
-        Ok(Session { trainer, folder, metrics, done: 0, best: None, saved: None })
+        let events = events(trainer.config(), &folder)?;
+        let stopping = Stopping::new(trainer.config(), None);
+        Ok(Session { trainer, folder, metrics, events, done: 0, best: None, stopping, saved: None })
     }
 
-    /// Opens a run to go on from its newest checkpoint that verifies. `sets` override `data.path` and `train.threads`.
+    /// Opens a run to go on from its newest checkpoint that verifies. `sets` override `data.path`, `train.threads` and
+    /// `train.tensorboard`.
     /// Gives the session and a warning for each damaged checkpoint.
     ///
     /// # Errors
@@ -102,13 +111,16 @@ impl Session {
         check_same(&config, &*data, &loaded)?;
         let mut trainer = Trainer::new(config, data)?;
         checkpoint::load_into(trainer.state_mut(), &loaded.tensors)?;
-        let done = loaded.meta.step;
+        let Meta { step: done, best, plateau, waiting, .. } = loaded.meta;
+        trainer.schedule_mut().restore(plateau);
+        let stopping = Stopping::new(trainer.config(), waiting);
         let metrics = Metrics::resume(&folder.metrics_path(), done)?;
-        let session = Session { trainer, folder, metrics, done, best: loaded.meta.best, saved: Some(done) };
+        let events = events(trainer.config(), &folder)?;
+        let session = Session { trainer, folder, metrics, events, done, best, stopping, saved: Some(done) };
         Ok((session, loaded.passed_over))
     }
 
-    /// Trains to the planned end, or to step `until` if that comes first.
+    /// Trains to the planned end, or to step `until` or an early stop if that comes first.
     ///
     /// # Errors
     /// A number that is not finite (the last good state is saved); files that cannot be written.
@@ -119,9 +131,11 @@ impl Session {
         let mut curve = Curve::of(&metrics::read(&self.folder.metrics_path())?);
         let (mut time, mut since, mut last_line) = (Duration::ZERO, Duration::ZERO, self.done);
         let (mut scores, mut evaluated) = (None, None);
-        while self.done < end && interrupt.requested().is_none() {
+        while self.done < end && self.stopping.stopped().is_none() && interrupt.requested().is_none() {
             let start = Instant::now();
-            let step = match self.trainer.step(self.done) {
+            let next = self.done + 1;
+            let told = next == 1 || next.is_multiple_of(EVERY) || next == end;
+            let (step, layers) = match self.step(told) {
                 Ok(step) => step,
                 Err(error) => return Err(self.rescue(error, watch)),
             };
@@ -129,20 +143,26 @@ impl Session {
             (time, since) = (time + spent, since + spent);
             self.done += 1;
             watch.step(self.done, step.loss, step.lr);
-            if self.done == 1 || self.done.is_multiple_of(EVERY) || self.done == end {
+            if told {
                 let ms = since.as_secs_f64() * 1e3 / (self.done - last_line) as f64;
                 let line = Train { step: self.done, loss: step.loss, lr: step.lr, grad_norm: step.grad_norm, ms };
                 self.tell(line.into(), &mut curve, watch)?;
                 (since, last_line) = (Duration::ZERO, self.done);
             }
+            if let Some(layers) = layers {
+                self.tell(Layers { step: self.done, layers }.into(), &mut curve, watch)?;
+            }
             let config = &self.trainer.config().train;
             let due = |every: u64| every > 0 && self.done.is_multiple_of(every);
             let (evaluate, save) = (due(config.eval_every) || self.done == planned, due(config.save_every));
+            let keep_best = config.patience > 0;
             if evaluate {
                 scores = self.evaluate(true, &mut curve, watch)?;
                 evaluated = Some(self.done);
             }
-            if save {
+            // With early stopping the best step is the one that counts in the end.
+            let improved = evaluate && keep_best && self.best.is_some_and(|best| best.step == self.done);
+            if save || improved {
                 self.save(watch)?;
             }
         }
@@ -154,7 +174,8 @@ impl Session {
             if evaluated != Some(self.done) {
                 scores = self.evaluate(false, &mut curve, watch)?;
             }
-            for sample in self.trainer.data().samples(self.trainer.config(), self.trainer.state())? {
+            let samples = self.trainer.data().samples(self.trainer.config(), &*self.trainer.weights()?)?;
+            for sample in samples {
                 self.tell(Sample { sample }.into(), &mut curve, watch)?;
             }
             if let Some(confusion) = scores.as_ref().and_then(Scores::confusion).cloned() {
@@ -164,10 +185,12 @@ impl Session {
         let folder = self.folder.path().to_path_buf();
         let loss = self.trainer.data().encoder().task().loss_label();
         plot::write(&self.folder.plot_path(), &curve, &folder.display().to_string(), loss)?;
-        let run = folder.display().to_string();
+        let stopped_early = self.stopping.stopped().filter(|_| self.done < planned);
+        let (steps, run) = (self.done, folder.display().to_string());
         let val_loss = scores.as_ref().map(|scores: &Scores| scores.loss);
-        self.tell(Done { done: true, steps: self.done, val_loss, run }.into(), &mut curve, watch)?;
-        Ok(Outcome { steps: self.done, scores, folder, curve, seconds: time.as_secs_f64(), interrupted })
+        let done = Done { done: true, steps, val_loss, run, stopped_early: stopped_early.is_some() };
+        self.tell(done.into(), &mut curve, watch)?;
+        Ok(Outcome { steps, scores, folder, curve, seconds: time.as_secs_f64(), interrupted, stopped_early })
     }
 
     /// The run's model and data.
@@ -175,15 +198,27 @@ impl Session {
         &self.trainer
     }
 
+    /// The next step, with the norms of each layer where they are told.
+    fn step(&mut self, told: bool) -> Result<(Step, Option<metrics::ByLayer>)> {
+        match told {
+            true => self.trainer.step_and_norms(self.done),
+            false => self.trainer.step(self.done).map(|step| (step, None)),
+        }
+    }
+
     fn tell(&mut self, line: Line, curve: &mut Curve, watch: &mut dyn Watch) -> Result<()> {
         curve.add(&line);
         self.metrics.append(&line)?;
+        if let Some(events) = &mut self.events {
+            events.append(&line)?;
+        }
         watch.line(&line);
         Ok(())
     }
 
-    /// Evaluates. Planned evaluations are told and decide which step is the best; that of an early stop, or of a run that
-    /// was finished before, stands in its last line alone, so that the metrics do not depend on where a run was stopped.
+    /// Evaluates. Planned evaluations are told, and decide which step is the best, the rate of a schedule that follows them,
+    /// and early stopping; that of a run stopped by `until`, or of one that was finished before, stands in its last line
+    /// alone, so that neither training nor the metrics depend on where a run was stopped.
     fn evaluate(&mut self, planned: bool, curve: &mut Curve, watch: &mut dyn Watch) -> Result<Option<Scores>> {
         let Some(scores) = self.trainer.evaluate()? else { return Ok(None) };
         let (step, val_loss) = (self.done, scores.loss);
@@ -191,6 +226,8 @@ impl Session {
             if self.best.is_none_or(|best| val_loss < best.val_loss) {
                 self.best = Some(Best { step, val_loss });
             }
+            self.stopping.evaluated(step, val_loss);
+            self.trainer.schedule_mut().evaluated(val_loss);
             self.tell(Evaluation::new(step, &scores).into(), curve, watch)?;
         }
         Ok(Some(scores))
@@ -206,6 +243,8 @@ impl Session {
             tokenizer_hash: data.encoder().hash(),
             numerics_version: model::numerics_version(config),
             best: self.best,
+            plateau: self.trainer.schedule().plateau(),
+            waiting: self.stopping.waiting(),
         };
         self.folder.save(self.trainer.state(), &meta)?;
         self.folder.prune(config.train.keep, self.done, self.best.map(|best| best.step))?;
@@ -226,6 +265,15 @@ impl Session {
     }
 }
 
+/// The event file of a run, where its configuration asks for one.
+fn events(config: &Config, folder: &RunFolder) -> Result<Option<TensorBoard>> {
+    if !config.train.tensorboard {
+        return Ok(None);
+    }
+    let lines = metrics::read(&folder.metrics_path())?;
+    TensorBoard::create(folder.path(), &folder.config_path(), &lines).map(Some)
+}
+
 /// Refuses to go on with other data, another tokenizer, another plan or other numbers than the checkpoint's.
 fn check_same(config: &Config, data: &dyn Dataset, loaded: &Loaded) -> Result<()> {
     let meta = &loaded.meta;
@@ -241,7 +289,7 @@ fn check_same(config: &Config, data: &dyn Dataset, loaded: &Loaded) -> Result<()
         return Err(Error::usage(format!("{file} is not the one that the run started with"))
             .hint("put the old file back, or start a new run"));
     }
-    if meta.config != config.for_checkpoint() {
+    if !config.is_planned_as(&meta.config) {
         return Err(Error::usage("config.toml has changed since the run started")
             .hint("put the old file back; a run is finished as it was planned"));
     }
@@ -271,22 +319,23 @@ pub struct Trained {
 }
 
 impl Trained {
-    /// The newest checkpoint of a run that verifies.
+    /// The newest checkpoint of a run that verifies; of a run that stopped early, its best. With `train.ema` the averaged
+    /// weights are opened.
     ///
     /// # Errors
     /// No such run, or no usable checkpoint.
     pub fn open(path: &Path, sets: &[(String, String)]) -> Result<Trained> {
         let folder = RunFolder::open_to_read(path)?;
         let config = Config::build(Some(&folder.config_path()), sets)?;
-        let loaded = folder.newest(None)?;
+        let loaded = newest_or_best(&folder, &config)?;
         let encoder = data::encoder_of(folder.path())?;
         if loaded.meta.tokenizer_hash != encoder.hash() {
             let what = format!("{} is not the one that the run started with", encoder.kind().encoder);
             return Err(Error::no_checkpoint(what));
         }
-        let graph = model::training_graph(&config, &encoder.task())?;
-        let mut state = geartrain_engine::State::new(&graph, config.train.seed).map_err(model::model_error)?;
+        let mut state = model::Steps::new(&config, &encoder.task())?.state(&config)?;
         checkpoint::load_into(&mut state, &loaded.tensors)?;
+        let state = average::weights(&state)?.into_owned();
         Ok(Trained { config, encoder, state, step: loaded.meta.step, warnings: loaded.passed_over })
     }
 
@@ -309,5 +358,25 @@ impl Trained {
             );
         }
         Evaluator::new(&self.config, &self.encoder.task(), &self.state)?.run(&self.state, &*data, part)
+    }
+}
+
+/// The checkpoint to read: the newest, or the best of a run that stopped because nothing after it was better.
+fn newest_or_best(folder: &RunFolder, config: &Config) -> Result<Loaded> {
+    let mut newest = folder.newest(None)?;
+    let stopped = Stopping::new(config, newest.meta.waiting).stopped().is_some();
+    let Some(best) = newest.meta.best.filter(|best| stopped && best.step != newest.meta.step) else {
+        return Ok(newest);
+    };
+    match folder.newest(Some(best.step)) {
+        Ok(loaded) if loaded.meta.step == best.step => Ok(loaded),
+        Ok(loaded) => {
+            newest.passed_over.extend(loaded.passed_over);
+            Ok(newest)
+        }
+        Err(error) => {
+            newest.passed_over.push(error);
+            Ok(newest)
+        }
     }
 }

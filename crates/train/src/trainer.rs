@@ -1,15 +1,19 @@
 //! The training loop's parts: a step, an evaluation.
 
+use std::borrow::Cow;
+
 use geartrain_engine::run::program::Cost;
-use geartrain_engine::{Batch, Program, RunError, State};
+use geartrain_engine::{Batch, Program, State};
 
 use crate::config::Config;
 use crate::data::{Dataset, Part};
 use crate::error::{Error, Result};
-use crate::model;
+use crate::norms::Norms;
 use crate::schedule::Schedule;
 use crate::scores::Tally;
 pub use crate::scores::{Confusion, Fit, Scores};
+use crate::step::Runner;
+use crate::{average, metrics, model};
 
 /// What a training step reports.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -27,8 +31,8 @@ pub struct Trainer {
     config: Config,
     data: Box<dyn Dataset>,
     state: State,
-    step: Program,
-    batch: Batch,
+    step: Runner,
+    norms: Option<Norms>,
     evaluator: Option<Evaluator>,
     schedule: Schedule,
     optimizer: Box<dyn geartrain_nn::optim::Optimizer>,
@@ -38,34 +42,49 @@ impl Trainer {
     /// Builds the model with fresh weights.
     ///
     /// # Errors
-    /// Sizes that do not fit together; a model that does not read this data.
+    /// Sizes that do not fit together; a model that does not read this data; a setting that needs evaluations where
+    /// nothing is kept for them.
     pub fn new(mut config: Config, data: Box<dyn Dataset>) -> Result<Trainer> {
-        config.train.batch = config.train.batch.min(data.most_rows()).max(1);
-        let graph = model::training_graph(&config, &data.encoder().task())?;
-        let state = State::new(&graph, config.train.seed).map_err(model::model_error)?;
-        let step = model::compile(&graph, &state, &config)?;
-        let batch = step.batch();
+        if let Some(what) = config.needs_evaluations()
+            && data.batches(Part::Validation, 1)? == 0
+        {
+            return Err(Error::usage(format!("{what} needs evaluations, but nothing is kept for validation"))
+                .hint("keep a part of the data with data.validation=0.1 for example"));
+        }
+        config.train.batch = batch_of(&config, data.most_rows())?;
+        let steps = model::Steps::new(&config, &data.encoder().task())?;
+        let state = steps.state(&config)?;
+        let step = Runner::new(&steps, &state, &config)?;
+        let norms = if config.train.norms { Some(Norms::new(&state, &config)?) } else { None };
         let schedule = Schedule::from_config(&config);
         let optimizer = model::optimizer(&config);
-        Ok(Trainer { config, data, state, step, batch, evaluator: None, schedule, optimizer })
+        Ok(Trainer { config, data, state, step, norms, evaluator: None, schedule, optimizer })
     }
 
-    /// One step: forward, loss, backward and update, as one program. Steps are counted from 0.
+    /// One step: forward, loss, backward and update, as one program or in shards. Steps are counted from 0.
     ///
     /// # Errors
-    /// A loss or gradient norm that is not finite; the state is untouched then.
+    /// A loss or gradient norm that is not finite; the weights and moments are untouched then.
     pub fn step(&mut self, step: u64) -> Result<Step> {
-        self.data.fill(step, 0, &mut self.batch)?;
         let lr = self.schedule.rate(step);
         let (c1, c2) = self.optimizer.corrections(step + 1);
-        let scalars = [("lr", lr), ("c1", c1), ("c2", c2), ("step", step as f64), ("first_row", 0.0)];
-        for (name, value) in scalars {
-            // A scalar that this model does not read is not one of its inputs.
-            let _ = self.batch.set_scalar(name, value);
+        let scalars = [("lr", lr), ("c1", c1), ("c2", c2), ("step", step as f64)];
+        let loss = self.step.run(&mut self.state, &*self.data, step, &scalars)?;
+        Ok(Step { loss, lr, grad_norm: self.step.output("grad_norm") })
+    }
+
+    /// As [`Trainer::step`], with the norms of each layer where `train.norms` asks for them: the same step to the bit.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub fn step_and_norms(&mut self, step: u64) -> Result<(Step, Option<metrics::ByLayer>)> {
+        if let Some(norms) = &mut self.norms {
+            norms.before(&mut self.state).map_err(Error::bug)?;
         }
-        self.step.run(&mut self.state, &self.batch).map_err(|error| stopped(step, error))?;
-        let output = |name: &str| self.step.scalar(name).unwrap_or(f64::NAN);
-        Ok(Step { loss: output("loss"), lr, grad_norm: output("grad_norm") })
+        let told = self.step(step)?;
+        let runner = &self.step;
+        let norms = self.norms.as_mut().map(|norms| norms.after(&self.state, |output| runner.output(output)));
+        Ok((told, norms.transpose().map_err(Error::bug)?))
     }
 
     /// How well the model does on the validation part; `None` without one.
@@ -76,11 +95,30 @@ impl Trainer {
         if self.data.batches(Part::Validation, 1)? == 0 {
             return Ok(None);
         }
+        let weights = average::weights(&self.state)?;
         let evaluator = match &mut self.evaluator {
             Some(evaluator) => evaluator,
-            None => self.evaluator.insert(Evaluator::new(&self.config, &self.data.encoder().task(), &self.state)?),
+            None => self.evaluator.insert(Evaluator::new(&self.config, &self.data.encoder().task(), &weights)?),
         };
-        evaluator.run(&self.state, &*self.data, Part::Validation).map(Some)
+        evaluator.run(&weights, &*self.data, Part::Validation).map(Some)
+    }
+
+    /// The weights that the model answers with: the averaged ones with `train.ema`, else those of [`Trainer::state`].
+    ///
+    /// # Errors
+    /// Too little memory.
+    pub fn weights(&self) -> Result<Cow<'_, State>> {
+        average::weights(&self.state)
+    }
+
+    /// How the learning rate changes.
+    pub fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    /// How the learning rate changes, to be told of evaluations.
+    pub fn schedule_mut(&mut self) -> &mut Schedule {
+        &mut self.schedule
     }
 
     /// What is learned.
@@ -159,12 +197,12 @@ impl Evaluator {
     }
 }
 
-fn stopped(step: u64, error: RunError) -> Error {
-    match error {
-        RunError::NonFinite { name, value } => {
-            Error::non_finite(format!("the {name} became {value} at step {}", step + 1))
-                .hint("lower --lr, or raise --set schedule.warmup; the last good state is saved")
-        }
-        other => Error::bug(other),
+/// The batch that the configuration asks for, or as many of its shards as there are rows for.
+fn batch_of(config: &Config, rows: usize) -> Result<usize> {
+    let (batch, shards) = (config.train.batch, config.train.grad_shards.max(1));
+    match rows / shards * shards {
+        _ if batch <= rows => Ok(batch),
+        0 => Err(Error::usage(format!("train.grad_shards must be at most {rows}, the rows to train on, got {shards}"))),
+        most => Ok(most),
     }
 }

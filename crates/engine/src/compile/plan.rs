@@ -37,7 +37,7 @@ pub fn plan(g: &Inner, values: &[Value], before: Vec<Unit>, mut after: Vec<Unit>
     for (node, offset) in &constants.0 {
         homes[*node] = Some((Region::CONSTANTS, offset / g.nodes[*node].ty.dtype.size()));
     }
-    let late = place_updates(g, values, &before, &mut after, &mut homes);
+    let late = place_updates(g, values, &before, &mut after, &mut homes, state);
     let before_guard = before.len();
     let mut units = before;
     units.append(&mut after);
@@ -175,10 +175,14 @@ fn fixed_homes(g: &Inner, state: &State) -> Vec<Option<(Region, usize)>> {
     let (offsets, _) = batch::layout(&g.inputs);
     let home = |source: &Source| match source {
         Source::Input(i) => Some((Region::BATCH, offsets[*i] / g.inputs[*i].ty.dtype.size())),
-        Source::State(i) => state.place(&g.entries[*i].name).map(|(p, _)| (Region::state(p.region), p.offset)),
+        Source::State(i) => entry_home(state, &g.entries[*i].name),
         _ => None,
     };
     g.nodes.iter().map(|node| home(&node.source)).collect()
+}
+
+fn entry_home(state: &State, name: &str) -> Option<(Region, usize)> {
+    state.place(name).map(|(place, _)| (Region::state(place.region), place.offset))
 }
 
 fn constants(g: &Inner) -> (Vec<(usize, usize)>, usize) {
@@ -200,6 +204,7 @@ fn place_updates(
     before: &[Unit],
     after: &mut [Unit],
     homes: &mut [Option<(Region, usize)>],
+    state: &State,
 ) -> Vec<(usize, usize)> {
     let mut entry_nodes = vec![None; g.entries.len()];
     for (i, node) in g.nodes.iter().enumerate() {
@@ -225,7 +230,8 @@ fn place_updates(
         let unit = unit_of.get(&node).copied().filter(|u| matches!(after[*u], Unit::Tiles(_)));
         let old = entry_node(*entry);
         let read_later = |u: usize| old.is_some_and(|old| last_read.get(&old).is_some_and(|last| *last > u));
-        let home = old.and_then(|old| homes[old]);
+        // An entry that nobody reads has no node.
+        let home = entry_home(state, &g.entries[*entry].name);
         match (unit, home) {
             (Some(u), Some(home)) if homes[node].is_none() && !early.contains(&node) && !read_later(u) => {
                 // The chain reads the old value only at the place it writes, never through another view.

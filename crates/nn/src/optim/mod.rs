@@ -7,6 +7,7 @@
 //! - `scaled`: [`RmsProp`], [`Adagrad`]
 //! - `lion`: [`Lion`]
 
+use geartrain_engine::ir::graph::Source;
 use geartrain_engine::state::Entry;
 use geartrain_engine::{Graph, GraphError, Var};
 
@@ -48,11 +49,20 @@ fn coupled<'g>(entry: &Entry, w: Var<'g>, g: Var<'g>, decay: f64) -> Var<'g> {
     if entry.decay && decay != 0.0 { g + decay * w } else { g }
 }
 
+/// A trainable parameter and its gradient.
+pub struct Gradient<'g> {
+    /// The parameter.
+    pub parameter: Var<'g>,
+    /// Its entry of the state.
+    pub entry: Entry,
+    /// Its gradient, of the same type.
+    pub value: Var<'g>,
+}
+
 /// Adds the whole backward half of a training step: gradients of all trainable parameters, the guard on the loss and
-/// the gradient norm, clipping to `clip` (0: none), and the updates.
+/// the gradient norm, clipping to `clip` (0: none), and the updates. It is [`gradients`] and then [`apply`].
 ///
-/// The learning rate `lr` is an f64 scalar. Rules that correct a bias read the batch scalars `c1` and `c2`, to be set
-/// from [`Optimizer::corrections`]. Gives back the norm of all gradients before clipping.
+/// The learning rate `lr` is an f64 scalar. Gives back the norm of all gradients before clipping.
 ///
 /// # Errors
 /// All errors of the graph, see [`Graph::grad`].
@@ -63,28 +73,79 @@ pub fn minimize<'g>(
     lr: Var<'g>,
     clip: f64,
 ) -> Result<Var<'g>, GraphError> {
+    let gradients = gradients(g, loss)?;
+    let norm = apply(g, &gradients, optimizer, lr, clip);
+    g.check()?;
+    Ok(norm)
+}
+
+/// Adds the gradients of all trainable parameters, in the order of their declaration, and the guard on the loss.
+///
+/// # Errors
+/// All errors of the graph, see [`Graph::grad`].
+pub fn gradients<'g>(g: &'g Graph, loss: Var<'g>) -> Result<Vec<Gradient<'g>>, GraphError> {
     let parameters = g.parameters();
     let w: Vec<Var<'g>> = parameters.iter().map(|(var, _)| *var).collect();
-    let gradients = g.grad(loss, &w)?;
+    let values = g.grad(loss, &w)?;
+    g.guard("loss", loss);
+    let pair = |((parameter, entry), value)| Gradient { parameter, entry, value };
+    Ok(parameters.into_iter().zip(values).map(pair).collect())
+}
+
+/// Adds what turns gradients into updates: their norm with its guard, clipping to `clip` (0: none), and the new values.
+/// The gradients may come from this graph or be read from the state.
+///
+/// The learning rate `lr` is an f64 scalar. Rules that correct a bias read the batch scalars `c1` and `c2`, to be set
+/// from [`Optimizer::corrections`]. Gives back the norm of all gradients before clipping.
+pub fn apply<'g>(
+    g: &'g Graph,
+    gradients: &[Gradient<'g>],
+    optimizer: &dyn Optimizer,
+    lr: Var<'g>,
+    clip: f64,
+) -> Var<'g> {
     let norm = g.update(|| {
-        let norm = match gradients.split_first() {
-            Some((first, others)) => first.global_norm(others),
-            None => lr,
-        };
+        let norm = norm(gradients).unwrap_or(lr);
         let corrects = optimizer.corrections(1) != (1.0, 1.0);
         let (c1, c2) = if corrects { (g.scalar("c1"), g.scalar("c2")) } else { (lr, lr) };
         let scale = (clip > 0.0).then(|| norm.clip_scale(clip));
-        for ((w, entry), gradient) in parameters.iter().zip(&gradients) {
+        for Gradient { parameter: w, entry, value } in gradients {
             let gradient = match scale {
-                Some(scale) => *gradient * scale.cast(w.dtype()),
-                None => *gradient,
+                Some(scale) => *value * scale.cast(w.dtype()),
+                None => *value,
             };
             optimizer.update(entry, *w, gradient, Rate { lr, c1, c2 });
         }
         norm
     });
-    g.guard("loss", loss);
     g.guard("gradient norm", norm);
-    g.check()?;
-    Ok(norm)
+    norm
+}
+
+/// The Euclidean norm of some gradients taken as one vector, an f64 scalar; `None` of none.
+pub fn norm<'g>(gradients: &[Gradient<'g>]) -> Option<Var<'g>> {
+    let values: Vec<Var<'g>> = gradients.iter().map(|gradient| gradient.value).collect();
+    values.split_first().map(|(first, others)| first.global_norm(others))
+}
+
+/// The slot of [`average`] among a parameter's moments: far above those of any optimizer.
+const AVERAGE: u8 = 100;
+
+/// What the names of averaged weights end with.
+pub const AVERAGE_SUFFIX: &str = "ema";
+
+/// Adds an exponential moving average of the weights: e = decay · e + (1 - decay) · w after each update, w being the new
+/// weight (Polyak and Juditsky, 1992, with constant decay). To be called after [`apply`].
+///
+/// The entry is the parameter's name and `.ema`. It is to start from the initial weight w₀ itself, so no bias is there to
+/// be corrected: after t steps e = decay^t · w₀ + (1 - decay) · Σ decay^(t - i) · wᵢ, whose factors sum to 1.
+pub fn average<'g>(g: &'g Graph, gradients: &[Gradient<'g>], decay: f64) {
+    g.update(|| {
+        for Gradient { parameter, entry, .. } in gradients {
+            let Source::State(i) = g.node(parameter.id()).source else { continue };
+            let new = g.with(|g| g.updates.iter().find(|(entry, _)| *entry == i).map(|(_, new)| *new));
+            let average = g.entry(Entry::moment(entry, AVERAGE, AVERAGE_SUFFIX));
+            g.assign(average, average.ema(new.map_or(*parameter, |new| g.var(new)), decay));
+        }
+    });
 }

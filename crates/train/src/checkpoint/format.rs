@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use super::{Best, Meta};
 use crate::error::{Error, Result};
+use crate::schedule::Plateau;
+use crate::stopping::Waiting;
 
 /// The key of a safetensors header that is no tensor.
 pub(super) const METADATA: &str = "__metadata__";
@@ -88,6 +90,16 @@ fn metadata(meta: &Meta, checksum: Option<&str>) -> BTreeMap<&'static str, Strin
         map.insert("best_step", best.step.to_string());
         map.insert("best_val_loss", format!("{:?}", best.val_loss));
     }
+    if let Some(Plateau { best, waited, scale }) = meta.plateau {
+        map.insert("plateau_best", format!("{best:?}"));
+        map.insert("plateau_scale", format!("{scale:?}"));
+        map.insert("plateau_waited", waited.to_string());
+    }
+    if let Some(Waiting { best, step, waited }) = meta.waiting {
+        map.insert("patience_best", format!("{best:?}"));
+        map.insert("patience_step", step.to_string());
+        map.insert("patience_waited", waited.to_string());
+    }
     if let Some(checksum) = checksum {
         map.insert("checksum", checksum.to_string());
     }
@@ -106,10 +118,22 @@ fn read_meta(find: impl Fn(&str) -> Option<String>) -> Result<(Meta, String)> {
     let text = |key: &str| find(key).ok_or_else(|| damaged(&format!("its metadata has no `{key}`")));
     let bad = |key: &str| damaged(&format!("its metadata has no number at `{key}`"));
     let number = |key: &str| text(key)?.parse::<u64>().map_err(|_| bad(key));
+    let real = |key: &str| text(key)?.parse::<f64>().map_err(|_| bad(key));
     let best = match find("best_step").is_some() {
+        true => Some(Best { step: number("best_step")?, val_loss: real("best_val_loss")? }),
+        false => None,
+    };
+    let plateau = match find("plateau_best").is_some() {
         true => {
-            let val_loss = text("best_val_loss")?.parse().map_err(|_| bad("best_val_loss"))?;
-            Some(Best { step: number("best_step")?, val_loss })
+            let (best, scale) = (real("plateau_best")?, real("plateau_scale")?);
+            Some(Plateau { best, waited: number("plateau_waited")?, scale })
+        }
+        false => None,
+    };
+    let waiting = match find("patience_best").is_some() {
+        true => {
+            let (best, step) = (real("patience_best")?, number("patience_step")?);
+            Some(Waiting { best, step, waited: number("patience_waited")? })
         }
         false => None,
     };
@@ -121,6 +145,8 @@ fn read_meta(find: impl Fn(&str) -> Option<String>) -> Result<(Meta, String)> {
         tokenizer_hash: text("tokenizer_hash")?,
         numerics_version: text("numerics_version")?,
         best,
+        plateau,
+        waiting,
     };
     Ok((meta, text("checksum")?))
 }

@@ -35,6 +35,8 @@ fn meta() -> Meta {
         tokenizer_hash: "70".into(),
         numerics_version: "1".into(),
         best: Some(Best { step: 400, val_loss: 0.1 + 0.2 }),
+        plateau: None,
+        waiting: None,
     }
 }
 
@@ -61,6 +63,19 @@ fn what_is_read_is_what_was_written() {
     for (name, tensor) in &tensors {
         assert_eq!(tensor.to_le_bytes(), state.get(name).unwrap().to_le_bytes(), "{name}");
         assert_eq!(other.get(name).unwrap().to_le_bytes(), tensor.to_le_bytes(), "{name}");
+    }
+}
+
+#[test]
+fn what_evaluations_have_decided_is_kept() {
+    let (folder, _, state) = written();
+    let path = folder.path().join("with.safetensors");
+    let plateau = Some(Plateau { best: f64::INFINITY, waited: 3, scale: 0.1 + 0.2 });
+    let waiting = Some(Waiting { best: 1e-300, step: 12, waited: u64::MAX });
+    for (plateau, waiting) in [(plateau, None), (None, waiting), (plateau, waiting)] {
+        let given = Meta { plateau, waiting, ..meta() };
+        write(&path, &state, &given).unwrap();
+        assert_eq!(read(&path).unwrap().0, given);
     }
 }
 

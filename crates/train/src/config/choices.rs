@@ -165,6 +165,16 @@ choices! {
         Relu = "relu",
         /// `x * sigmoid(x)`.
         Silu = "silu",
+        /// `1 / (1 + exp(-x))`.
+        Sigmoid = "sigmoid",
+        /// `tanh(x)`.
+        Tanh = "tanh",
+        /// `ln(1 + exp(x))`.
+        Softplus = "softplus",
+        /// `x` where it is above 0, else `0.01 * x`.
+        LeakyRelu = "leaky_relu",
+        /// `x` where it is above 0, else `exp(x) - 1`.
+        Elu = "elu",
     }
 }
 
@@ -175,8 +185,18 @@ choices! {
         Sgd = "sgd",
         /// Gradient descent with momentum.
         Momentum = "momentum",
+        /// Momentum that looks ahead.
+        Nesterov = "nesterov",
         /// Adam with decoupled weight decay.
         AdamW = "adamw",
+        /// Adam with weight decay as part of the gradient.
+        Adam = "adam",
+        /// Steps divided by the root of a moving mean of squares.
+        RmsProp = "rmsprop",
+        /// Steps divided by the root of the sum of squares.
+        Adagrad = "adagrad",
+        /// Steps of one size along the sign of a moving mean.
+        Lion = "lion",
     }
 }
 
@@ -207,5 +227,13 @@ choices! {
         Constant = "constant",
         /// Falls along half a cosine wave.
         Cosine = "cosine",
+        /// Falls by a factor every so many steps.
+        Step = "step",
+        /// Falls by the same factor as evenly as interest.
+        Exponential = "exponential",
+        /// Rises along half a cosine wave and falls along another (Smith and Topin, 2018).
+        OneCycle = "onecycle",
+        /// Falls by a factor when the validation loss no longer does.
+        Plateau = "plateau",
     }
 }

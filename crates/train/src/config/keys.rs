@@ -37,13 +37,16 @@ pub enum When {
     Data(DataKind),
     /// For a model.
     Model(ModelKind),
+    /// For an optimizer.
+    Optimizer(OptimizerKind),
 }
 
 impl When {
-    fn applies(self, data: DataKind, model: ModelKind) -> bool {
+    fn applies(self, data: DataKind, model: ModelKind, optimizer: OptimizerKind) -> bool {
         match self {
             When::Data(kind) => kind == data,
             When::Model(kind) => kind == model,
+            When::Optimizer(kind) => kind == optimizer,
         }
     }
 
@@ -52,6 +55,7 @@ impl When {
         match self {
             When::Data(kind) => kind.words(),
             When::Model(kind) => kind.name(),
+            When::Optimizer(kind) => kind.name(),
         }
     }
 }
@@ -93,6 +97,8 @@ pub enum Range {
     BelowOne,
     /// From 0 to 0.5, both included.
     UpToHalf,
+    /// Above 0 and below 1.
+    Within,
 }
 
 impl Range {
@@ -104,6 +110,7 @@ impl Range {
                 Range::NotNegative => x >= 0.0,
                 Range::BelowOne => (0.0..1.0).contains(&x),
                 Range::UpToHalf => (0.0..=0.5).contains(&x),
+                Range::Within => x > 0.0 && x < 1.0,
             }
     }
 
@@ -114,6 +121,7 @@ impl Range {
             Range::NotNegative => "at least 0",
             Range::BelowOne => "at least 0 and below 1",
             Range::UpToHalf => "from 0 to 0.5",
+            Range::Within => "above 0 and below 1",
         }
     }
 }
@@ -141,9 +149,9 @@ impl Key {
         self.name.split_once('.').map_or(self.name, |(_, short)| short)
     }
 
-    /// The default for a kind of data and a model, as text.
-    pub fn default_for(&self, data: DataKind, model: ModelKind) -> &'static str {
-        let applies = |(when, _): &&(When, &str)| when.applies(data, model);
+    /// The default for a kind of data, a model and an optimizer, as text.
+    pub fn default_for(&self, data: DataKind, model: ModelKind, optimizer: OptimizerKind) -> &'static str {
+        let applies = |(when, _): &&(When, &str)| when.applies(data, model, optimizer);
         self.others.iter().rev().find(applies).map_or(self.default, |(_, value)| value)
     }
 
@@ -176,6 +184,12 @@ const RNN: When = When::Model(ModelKind::Rnn);
 const GRU: When = When::Model(ModelKind::Gru);
 const MLP: When = When::Model(ModelKind::Mlp);
 const TABLE: When = When::Data(DataKind::Table);
+const SGD: When = When::Optimizer(OptimizerKind::Sgd);
+const MOMENTUM: When = When::Optimizer(OptimizerKind::Momentum);
+const NESTEROV: When = When::Optimizer(OptimizerKind::Nesterov);
+const ADAM: When = When::Optimizer(OptimizerKind::Adam);
+const RMSPROP: When = When::Optimizer(OptimizerKind::RmsProp);
+const ADAGRAD: When = When::Optimizer(OptimizerKind::Adagrad);
 
 /// Every key, in the order in which a configuration is written.
 #[rustfmt::skip] // One key is two or three lines: what it is, where it lies, what it does.
@@ -227,29 +241,51 @@ pub const KEYS: &[Key] = &[
     key("optimizer.kind", KeyType::Choice(OptimizerKind::NAMES), "adamw", |c| Slot::Choice(&mut c.optimizer.kind),
         "The update rule."),
     key("optimizer.lr", KeyType::Number(Range::Positive), "0.001", |c| Slot::Number(&mut c.optimizer.lr),
-        "The learning rate at its highest.").but(&[(NGRAM, "0.002"), (RNN, "0.003"), (GRU, "0.003"), (MLP, "0.003")]).flag("--lr"),
+        "The learning rate at its highest.").but(&[(NGRAM, "0.002"), (RNN, "0.003"), (GRU, "0.003"), (MLP, "0.003"), (SGD, "0.1"), (MOMENTUM, "0.05"), (NESTEROV, "0.05"), (ADAGRAD, "0.01")]).flag("--lr"),
     key("optimizer.betas", KeyType::Pair(Range::BelowOne), "0.9, 0.99", |c| Slot::Pair(&mut c.optimizer.betas),
-        "How slowly AdamW's mean and mean square of the gradient change."),
+        "How slowly the mean and the mean square of the gradient change in adamw and adam; lion has two means."),
+    key("optimizer.eps", KeyType::Number(Range::Positive), "1e-8", |c| Slot::Number(&mut c.optimizer.eps),
+        "What adamw, adam, rmsprop and adagrad add to what they divide by."),
+    key("optimizer.alpha", KeyType::Number(Range::BelowOne), "0.99", |c| Slot::Number(&mut c.optimizer.alpha),
+        "How slowly the mean square of the gradient changes in rmsprop."),
     key("optimizer.weight_decay", KeyType::Number(Range::NotNegative), "0.1", |c| Slot::Number(&mut c.optimizer.weight_decay),
-        "How strongly weights are drawn to 0.").but(&[(MLP, "1.0")]),
+        "How strongly weights are drawn to 0; not in sgd and momentum, and as part of the gradient but for adamw and lion.").but(&[(MLP, "1.0"), (NESTEROV, "0.0"), (ADAM, "0.0"), (RMSPROP, "0.0"), (ADAGRAD, "0.0")]),
     key("optimizer.decay", KeyType::Choice(Decay::NAMES), "matrices", |c| Slot::Choice(&mut c.optimizer.decay),
         "What weight decay acts on: matrices only, or biases and gains too."),
     key("optimizer.momentum", KeyType::Number(Range::BelowOne), "0.9", |c| Slot::Number(&mut c.optimizer.momentum),
-        "The momentum, where optimizer.kind is momentum."),
+        "The share of its direction that momentum and nesterov keep."),
     key("optimizer.clip", KeyType::Number(Range::NotNegative), "1.0", |c| Slot::Number(&mut c.optimizer.clip),
         "The largest norm of the whole gradient; longer ones are scaled down to it. 0 for no limit."),
 
     key("schedule.kind", KeyType::Choice(ScheduleKind::NAMES), "cosine", |c| Slot::Choice(&mut c.schedule.kind),
-        "The learning rate after the warm-up: constant, or falling along half a cosine wave."),
+        "The learning rate after the warm-up; step, exponential and plateau fall by schedule.factor."),
     key("schedule.warmup", whole(0), "100", |c| Slot::Whole(&mut c.schedule.warmup),
-        "Over how many steps the learning rate rises at the start."),
+        "Over how many steps the learning rate rises at the start; onecycle has its own rise."),
     key("schedule.min_lr", KeyType::Number(Range::NotNegative), "0.0001", |c| Slot::Number(&mut c.schedule.min_lr),
-        "The learning rate that a cosine ends at."),
+        "The learning rate that a cosine ends at, and below which step, exponential and plateau do not fall."),
+    key("schedule.factor", KeyType::Number(Range::Within), "0.5", |c| Slot::Number(&mut c.schedule.factor),
+        "What step, exponential and plateau multiply the learning rate by."),
+    key("schedule.every", whole(0), "0", |c| Slot::Whole(&mut c.schedule.every),
+        "Over how many steps step and exponential fall by that factor; 0 for a fifth of those after the warm-up."),
+    key("schedule.patience", whole(0), "2", |c| Slot::Whole(&mut c.schedule.patience),
+        "How many evaluations in a row plateau lets pass without a lower validation loss; the next one lowers the rate."),
+    key("schedule.threshold", KeyType::Number(Range::BelowOne), "0.0001", |c| Slot::Number(&mut c.schedule.threshold),
+        "By which share the validation loss must fall for plateau to call it lower."),
+    key("schedule.pct_start", KeyType::Number(Range::Within), "0.3", |c| Slot::Number(&mut c.schedule.pct_start),
+        "The share of the steps in which onecycle rises."),
+    key("schedule.div_factor", KeyType::Number(Range::Positive), "25.0", |c| Slot::Number(&mut c.schedule.div_factor),
+        "onecycle starts at the highest learning rate divided by this."),
+    key("schedule.final_div_factor", KeyType::Number(Range::Positive), "10000.0", |c| Slot::Number(&mut c.schedule.final_div_factor),
+        "onecycle ends at its first learning rate divided by this."),
 
     key("train.steps", whole(1), "2000", |c| Slot::Whole(&mut c.train.steps),
         "How many training steps are planned.").but(&[(NAMES, "1000"), (NGRAM, "12000")]).flag("--steps"),
     key("train.batch", size(1), "12", |c| Slot::Size(&mut c.train.batch),
         "How many windows of the text, or rows of the table, a step reads.").but(&[(NAMES, "32"), (NGRAM, "256"), (RNN, "32"), (GRU, "32"), (MLP, "32")]).flag("--batch"),
+    key("train.grad_shards", size(1), "1", |c| Slot::Size(&mut c.train.grad_shards),
+        "In how many parts, a power of two, a batch is computed one after the other: the more, the less memory."),
+    key("train.ema", KeyType::Number(Range::BelowOne), "0.0", |c| Slot::Number(&mut c.train.ema),
+        "Answer with a moving average of the weights, which keeps this share of itself at each step (0.99: about 100 steps); 0 for none."),
     key("train.eval_every", whole(0), "500", |c| Slot::Whole(&mut c.train.eval_every),
         "How many steps lie between evaluations; 0 for one at the end.").but(&[(NAMES, "250"), (NGRAM, "3000"), (MLP, "200")]),
     key("train.class_weights", KeyType::Choice(ClassWeights::NAMES), "none", |c| Slot::Choice(&mut c.train.class_weights),
@@ -258,6 +294,14 @@ pub const KEYS: &[Key] = &[
         "How many steps lie between checkpoints; 0 for one at the end.").but(&[(NGRAM, "3000")]),
     key("train.keep", size(0), "3", |c| Slot::Size(&mut c.train.keep),
         "How many of the newest checkpoints are kept beside the best one; 0 for all."),
+    key("train.patience", whole(0), "0", |c| Slot::Whole(&mut c.train.patience),
+        "After how many evaluations in a row without a lower validation loss the run ends early; 0 for never."),
+    key("train.min_delta", KeyType::Number(Range::NotNegative), "0.0", |c| Slot::Number(&mut c.train.min_delta),
+        "By how much the validation loss must fall for train.patience to call it lower."),
+    key("train.norms", KeyType::Flag, "false", |c| Slot::Flag(&mut c.train.norms),
+        "Whether the metrics have the norms of each layer's gradient and update."),
+    key("train.tensorboard", KeyType::Flag, "false", |c| Slot::Flag(&mut c.train.tensorboard),
+        "Whether the run folder gets an event file that TensorBoard reads.").flag("--tensorboard"),
     key("train.precision", KeyType::Choice(Precision::NAMES), "f32", |c| Slot::Choice(&mut c.train.precision),
         "What matrix products multiply: f32, or numbers rounded to bfloat16, faster on CPUs with avx512_bf16."),
     key("train.seed", whole(0), "1337", |c| Slot::Whole(&mut c.train.seed),
@@ -267,13 +311,8 @@ pub const KEYS: &[Key] = &[
 ];
 
 /// Keys that are planned and not built, each with what to do until then.
-pub(super) const PLANNED_KEYS: &[(&str, &str)] = &[
-    ("model.kv_heads", "it belongs to Llama models, which are not available yet; leave the key out"),
-    ("train.grad_shards", "leave the key out; train.batch is computed in one piece"),
-    ("train.patience", "leave the key out; the best checkpoint is kept in any case"),
-    ("train.ema", "leave the key out"),
-    ("optimizer.ema", "leave the key out"),
-];
+pub(super) const PLANNED_KEYS: &[(&str, &str)] =
+    &[("model.kv_heads", "it belongs to Llama models, which are not available yet; leave the key out")];
 
 /// Values that are planned and not built.
 pub(super) const PLANNED_VALUES: &[(&str, &[&str])] = &[("model.kind", &["lstm", "llama"])];
@@ -303,7 +342,7 @@ pub fn keys_help() -> String {
         if !key.flag.is_empty() {
             let _ = write!(help, " ({})", key.flag);
         }
-        let _ = writeln!(text, "  {:<13} {:<9}  {help}", key.short(), key.default);
+        let _ = writeln!(text, "  {:<16} {:<9}  {help}", key.short(), key.default);
     }
     text
 }

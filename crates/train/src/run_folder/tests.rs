@@ -29,6 +29,8 @@ fn save(run: &RunFolder, steps: &[u64]) {
             tokenizer_hash: String::new(),
             numerics_version: "1".into(),
             best: None,
+            plateau: None,
+            waiting: None,
         };
         run.save(&state(), &meta).unwrap();
     }
