@@ -49,14 +49,26 @@ const LINES: &[&str] = &[
     "train t.txt --model gru --steps 2 --context 4 --batch 2 --set model.hidden=8 --lr 0.01 --out new",
     "train t.txt --set data.tokenizer=byte --set schedule.kind=constant --set optimizer.kind=sgd --steps 2 --out new",
     "train --config c.toml --until 1 --out new",
+    "train t.txt --set data.tokenizer=bpe --set data.vocab=280 --context 4 --batch 2 --steps 2 --set model.layers=1 --out new",
+    "train d.csv --target class --steps 4 --set model.hidden=8 --set train.class_weights=balanced --out new --json",
+    "train d.csv --target y --steps 4 --set data.missing=mean --set data.ignore=id --set train.batch=4 --out new",
+    "predict table d.csv --json",
+    "predict table d.csv --out new.csv",
+    "eval table d.csv --json",
+    "train t.txt --model ngram --steps 4 --batch 4 --set model.hidden=8 --set train.grad_shards=2 --set train.ema=0.5 \
+     --set train.patience=1 --set train.eval_every=1 --set train.norms=true --tensorboard --out new",
+    "train t.txt --model rnn --steps 4 --set model.hidden=8 --set schedule.kind=plateau --set optimizer.kind=lion --out new",
+    "train t.txt --model ngram --steps 4 --set schedule.kind=onecycle --set optimizer.kind=rmsprop --set model.hidden=8 --out new",
     "resume run --until 6 --threads 1 --json",
     "generate run --prompt gear --tokens 5 --temperature 0.5 --top-k 3 --top-p 0.9 --seed 2",
     "eval run t.txt --threads 1 --json",
     "lesson xor --json",
+    "lesson descent",
+    "gradcheck --graphs 3 --seed 5",
     "explain xor",
     "explain matmul",
     "gradcheck tokens --seed 3",
-    "bench xor --threads 1 --steps 5 --json",
+    "bench xor --threads 1 --seconds 0.01 --json",
     "--help",
     "train --help",
     "--version",
@@ -135,7 +147,7 @@ const VALUES: &[&str] = &[
 fn changed_line(number: u64) -> Vec<OsString> {
     let mut draw = Draw(number);
     let line = draw.of(LINES);
-    let mut words: Vec<Vec<u8>> = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+    let mut words: Vec<Vec<u8>> = line.split_whitespace().map(|word| word.as_bytes().to_vec()).collect();
     for _ in 0..1 + draw.below(2) {
         let at = draw.below(words.len());
         match draw.below(12) {
@@ -212,6 +224,11 @@ fn folder() -> tempfile::TempDir {
     run(folder.path(), &format!("train t.txt {SMALL} --steps 4 --out run")).good();
     let config = std::fs::read_to_string(folder.path().join("run/config.toml")).unwrap();
     std::fs::write(folder.path().join("c.toml"), config).unwrap();
+    let row = |i: usize| format!("{i},{},{},{}\n", i % 7, ["low", "high"][i % 2], i * i);
+    let table: String = (0..40).map(row).collect();
+    std::fs::write(folder.path().join("d.csv"), format!("id,x,class,y\n{table}")).unwrap();
+    run(folder.path(), "train d.csv --target class --steps 4 --set model.hidden=8 --set data.ignore=id --out table")
+        .good();
     folder
 }
 
@@ -276,6 +293,7 @@ fn faults(args_of: impl Fn(&Path, u64) -> Vec<OsString> + Sync) -> Vec<String> {
             for made in ["new", "runs"] {
                 let _ = std::fs::remove_dir_all(folder.path().join(made));
             }
+            let _ = std::fs::remove_file(folder.path().join("new.csv"));
         }
         found
     };
@@ -300,6 +318,18 @@ fn changed_configurations_end_in_order() {
         args.iter().map(OsString::from).collect()
     });
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// Otherwise their changes would reach no further than they do.
+#[test]
+fn unchanged_they_are_sound() {
+    let folder = folder();
+    for line in LINES {
+        let args: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
+        let output = ended(folder.path(), &args).unwrap_or_else(|| panic!("too slow: {line}"));
+        assert_eq!(output.status.code(), Some(0), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        let _ = std::fs::remove_dir_all(folder.path().join("new"));
+    }
 }
 
 /// What the checks above look for is found where it is.

@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, Write};
 
 use geartrain::train::Error;
+pub use geartrain::train::words::thousands;
 
 use super::Failure;
 
@@ -26,13 +27,6 @@ pub fn complain(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
-/// `1,234,567`
-pub fn thousands(n: usize) -> String {
-    let digits = n.to_string();
-    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().map(|g| std::str::from_utf8(g).unwrap_or("")).collect();
-    groups.join(",")
-}
-
 /// `850 ms`, `12.3 s`, `4 min 05 s`
 pub fn duration(seconds: f64) -> String {
     match seconds {
@@ -48,7 +42,6 @@ mod tests {
 
     #[test]
     fn numbers_read_well() {
-        assert_eq!([thousands(7), thousands(1234), thousands(1_234_567)], ["7", "1,234", "1,234,567"]);
         assert_eq!([duration(0.85), duration(12.34), duration(245.0)], ["850 ms", "12.3 s", "4 min 05 s"]);
     }
 }

@@ -1,13 +1,6 @@
 //! Numbers as people write them.
 
-/// `1,234,567`
-pub fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let first = digits.len() % 3;
-    let comma = |i: usize| i > 0 && i % 3 == first;
-    let grouped = digits.chars().enumerate().map(|(i, c)| if comma(i) { format!(",{c}") } else { c.to_string() });
-    grouped.collect()
-}
+pub use geartrain_train::words::thousands;
 
 /// A number with `digits` digits after the point; one that rounds to 0 has no sign.
 pub fn fixed(x: f64, digits: usize) -> String {
@@ -33,7 +26,7 @@ pub fn digits_of(x: f64, digits: usize) -> String {
     match exponent {
         ..-4 | 6.. => return rounded,
         3..6 if digits <= 4 => {
-            return format!("{}{}", if x < 0.0 { "-" } else { "" }, thousands(x.abs().round() as u64));
+            return format!("{}{}", if x < 0.0 { "-" } else { "" }, thousands(x.abs().round() as usize));
         }
         _ => {}
     }
@@ -48,7 +41,7 @@ fn in_units(x: f64, units: &[(f64, &str)]) -> String {
     match x / size {
         n if *name == "B" => format!("{} {name}", n.round()),
         n if n < 1000.0 => format!("{} {name}", digits_of(n, 3)),
-        n if n < 1e6 => format!("{} {name}", thousands(n.round() as u64)),
+        n if n < 1e6 => format!("{} {name}", thousands(n.round() as usize)),
         n => format!("{} million {name}", digits_of(n / 1e6, 3)),
     }
 }

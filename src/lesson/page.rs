@@ -113,7 +113,7 @@ impl Cell {
             (Cell::Number(x), Format::Seconds) => duration(*x),
             (Cell::Count(n), Format::Bytes) => bytes(*n as f64),
             (Cell::Count(n), Format::Plain) => n.to_string(),
-            (Cell::Count(n), _) => thousands(*n),
+            (Cell::Count(n), _) => thousands(*n as usize),
             (Cell::Empty, _) => "-".to_string(),
         }
     }

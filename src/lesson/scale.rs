@@ -268,7 +268,7 @@ fn time(page: &mut Page, models: &[Model]) {
          each parameter, as Hoffmann et al. (2022) advise; Llama as published. What would take this computer {} was done \
          by {} graphics processors in {}. The algorithm is the one that you have seen.",
         duration(last),
-        thousands(LLAMA.processors as u64),
+        thousands(LLAMA.processors as usize),
         duration(LLAMA.hours * 3600.0 / LLAMA.processors)
     ));
 }

@@ -25,5 +25,6 @@ pub mod stopping;
 pub mod tensorboard;
 pub mod tokenizer;
 pub mod trainer;
+pub mod words;
 
 pub use error::{Error, ErrorKind};

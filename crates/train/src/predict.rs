@@ -7,10 +7,11 @@ use serde_json::Value;
 
 use crate::atomic;
 use crate::data::{Preprocessing, Questions, encoder_as};
-use crate::error::{Error, Result, count};
+use crate::error::{Error, Result};
 use crate::model::{self, Answer, Task};
 use crate::scores::{Fit, Tally, class_of};
 use crate::session::Trained;
+use crate::words::count;
 
 /// The answers about the rows of a table.
 #[derive(Debug)]

@@ -1,8 +1,7 @@
 //! The learning rate of each step, computed on the host in f64.
 //!
 //! Steps count from 0. All kinds but one-cycle rise linearly over the first `warmup` steps, to lr · (step + 1) / warmup; what
-//! follows is a function of `rules.rs`. A new kind is a function there, a word of [`ScheduleKind`] and an arm of
-//! `rule`.
+//! follows is a function of `rules.rs`. A new kind is a function and a line there, and a word of [`ScheduleKind`].
 
 mod plateau;
 mod rules;
@@ -17,14 +16,7 @@ use crate::config::{Config, ScheduleConfig, ScheduleKind};
 type Rule = fn(&Schedule, after: u64, length: u64) -> f64;
 
 fn rule(kind: ScheduleKind) -> Rule {
-    match kind {
-        ScheduleKind::Constant => rules::constant,
-        ScheduleKind::Cosine => rules::cosine,
-        ScheduleKind::Step => rules::step,
-        ScheduleKind::Exponential => rules::exponential,
-        ScheduleKind::OneCycle => rules::one_cycle,
-        ScheduleKind::Plateau => rules::plateau,
-    }
+    rules::RULES.iter().find(|(known, _)| *known == kind).map_or(rules::constant, |(_, rule)| *rule)
 }
 
 /// Whether a kind stays at or above `schedule.min_lr`.

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use crate::data::names;
-use crate::error::{Error, Result, count};
+use crate::error::{Error, Result};
 use crate::tokenizer::hex;
+use crate::words::count;
 
 /// Bytes of a file that are read at once.
 const PART: usize = 1 << 18;

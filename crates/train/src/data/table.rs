@@ -21,8 +21,9 @@ pub use columns::Preprocessing;
 
 use crate::config::{Config, Order as Reading};
 use crate::data::{Dataset, Encoder, Part, encoder_as};
-use crate::error::{Error, Result, count};
+use crate::error::{Error, Result};
 use crate::tokenizer::hex;
+use crate::words::count;
 use columns::{Learned, Source};
 use encode::{Encoded, Targets, encode};
 use raw::Raw;

@@ -10,10 +10,11 @@ use crate::data::cache::{self, TokenFile};
 use crate::data::source::Scan;
 use crate::data::tokens::{self, Gathered, Tokens};
 use crate::data::{Dataset, Encoder, Evaluation, Kind, Part, Text, Windows, encoder_as};
-use crate::error::{Error, Result, count, thousands};
+use crate::error::{Error, Result};
 use crate::model::{self, Task};
 use crate::sample;
 use crate::tokenizer::{Learner, Stream, Tokenizer};
+use crate::words::{count, thousands};
 
 /// A UTF-8 text file, a folder of them, or the embedded names.
 pub static KIND: Kind = Kind {

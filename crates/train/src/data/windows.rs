@@ -4,7 +4,8 @@ use geartrain_kernels::philox::philox4x32_10;
 
 use crate::config::Order;
 use crate::data::Tokens;
-use crate::error::{Error, Result, count, thousands};
+use crate::error::{Error, Result};
+use crate::words::{count, thousands};
 
 /// Marks the draws of this file in the generator's counter: "data" in ASCII.
 const STREAM: u32 = 0x6461_7461;

@@ -3,7 +3,18 @@
 
 use std::f64::consts::PI;
 
-use super::Schedule;
+use super::{Rule, Schedule};
+use crate::config::ScheduleKind;
+
+/// The rule of every kind.
+pub(super) const RULES: &[(ScheduleKind, Rule)] = &[
+    (ScheduleKind::Constant, constant),
+    (ScheduleKind::Cosine, cosine),
+    (ScheduleKind::Step, step),
+    (ScheduleKind::Exponential, exponential),
+    (ScheduleKind::OneCycle, one_cycle),
+    (ScheduleKind::Plateau, plateau),
+];
 
 /// lr
 pub(super) fn constant(s: &Schedule, _: u64, _: u64) -> f64 {

@@ -177,3 +177,10 @@ fn plateaus_are_those_of_reduce_lr_on_plateau() {
     (0..9).for_each(|_| other.evaluated(1.0));
     assert_eq!((other.plateau(), other.rate(0)), (None, 0.01), "a cosine does not look at losses");
 }
+
+#[test]
+fn every_kind_has_one_rule() {
+    for kind in ScheduleKind::ALL {
+        assert_eq!(rules::RULES.iter().filter(|(known, _)| known == kind).count(), 1, "{}", kind.name());
+    }
+}

@@ -1,6 +1,7 @@
 //! One token a character.
 
-use crate::error::{Error, thousands};
+use crate::error::Error;
+use crate::words::thousands;
 
 /// An id that no token has: the mark of a character that is not in the alphabet.
 const NONE: u32 = u32::MAX;

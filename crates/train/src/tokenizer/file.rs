@@ -8,7 +8,8 @@ use super::bpe::{Bpe, Broken};
 use super::chars::Chars;
 use super::split::Added;
 use super::{Model, Tokenizer};
-use crate::error::{Error, Result, thousands};
+use crate::error::{Error, Result};
+use crate::words::thousands;
 
 /// The text of `tokenizer.json`.
 pub(super) fn write(tokenizer: &Tokenizer) -> String {

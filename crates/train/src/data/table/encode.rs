@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use super::columns::{Form, Learned, Preprocessing};
 use super::raw::{Cell, Raw, list};
-use crate::error::{Error, Result, count};
+use crate::error::{Error, Result};
+use crate::words::count;
 
 /// Every row of a table as a model reads it.
 #[derive(Clone, Debug, Default, PartialEq)]

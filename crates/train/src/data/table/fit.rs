@@ -7,7 +7,8 @@ use super::encode::{label, missing, target_number};
 use super::raw::{Cell, Raw, comma_number, date, list, number};
 use super::split::{Split, split};
 use crate::config::{Config, Missing, TaskKind};
-use crate::error::{Error, Result, count};
+use crate::error::{Error, Result};
+use crate::words::count;
 
 /// Whole numbers are taken as classes up to this many different ones.
 const FEW: usize = 20;

@@ -8,7 +8,8 @@ use super::raw::{Cell, Cells, Raw};
 use super::{Preprocessing, Source, Use, load};
 use crate::config::{Config, DataKind};
 use crate::data::Kind;
-use crate::error::{Error, Result, count};
+use crate::error::{Error, Result};
+use crate::words::count;
 
 /// An `.npy` file of rows of numbers, and another with their targets. Whole numbers of 1 to 8 bytes, floats of 4 and 8
 /// bytes and bools, of either byte order, by rows (C) or by columns (Fortran).

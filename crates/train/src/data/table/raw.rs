@@ -2,7 +2,8 @@
 
 use std::fmt::Debug;
 
-use crate::error::{Error, Result, thousands};
+use crate::error::{Error, Result};
+use crate::words::thousands;
 
 /// The largest number that is taken, either way: its square and the sum of many of those stay finite.
 pub(super) const LARGEST: f64 = 1e30;
