@@ -11,6 +11,7 @@ mod cross_entropy;
 mod log_softmax;
 mod normalize;
 mod rms;
+mod scale;
 mod softmax;
 #[cfg(test)]
 mod tests;

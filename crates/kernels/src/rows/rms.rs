@@ -1,127 +1,60 @@
 //! Normalisation of rows to a root mean square of 1, and its gradient.
 
-use std::marker::PhantomData;
-
-use super::normalize::{GROUP, Scale};
-use super::{PARALLEL, Rows, grain, target};
+use super::scale::{self, GROUP, Group, Rescale, Scale};
 use crate::isa::Isa;
-use crate::reduce::dispatch::{Body, share};
-use crate::reduce::wide::{self, Wide, for_wide};
-use crate::reduce::{arity, expect, float};
-use crate::tape::{Bases, Fault, Step, Worker};
+use crate::math::Real;
+use crate::reduce::wide::{self, Wide};
+use crate::tape::Step;
 use crate::view::View;
 
 /// y = x * (1 / sqrt(mean(x²) + eps)) along the last axis.
 pub(crate) fn rms_normalize(isa: Isa, eps: f64, outs: &[View], ins: &[View]) -> Result<Box<dyn Step>, String> {
-    let (out, [x]) = arity(outs, ins)?;
-    let dtype = float(&[x, out])?;
-    expect("output", &out, x.shape.dims())?;
-    let x = Rows::of(&x)?;
-    let scale = Scale::of(&[&x], eps);
-    Ok(for_wide!(dtype, isa, V => Rms::<V> { scale, x, out, kind: PhantomData }))
+    scale::step::<Rms, 1>(isa, eps, outs, ins)
 }
 
-struct Rms<V> {
-    x: Rows,
-    out: View,
-    scale: Scale,
-    kind: PhantomData<V>,
-}
+struct Rms;
 
-impl<V: Wide> Body for Rms<V> {
-    fn parallel(&self) -> bool {
-        self.x.parallel(PARALLEL)
-    }
-
-    fn scratch(&self) -> usize {
-        self.x.scratch::<V::T>()
-    }
-
+impl Rescale<1> for Rms {
     #[inline(always)]
-    unsafe fn run(&self, bases: &Bases, worker: &Worker) -> Result<(), Fault> {
-        let len = self.x.len;
-        if len == 0 {
-            return Ok(());
-        }
-        let rows = share(worker, self.x.count, grain(len));
-        for start in rows.clone().step_by(self.scale.group) {
-            let count = self.scale.group.min(rows.end - start);
-            // SAFETY: the rows exist, and they are this worker's.
-            unsafe {
-                let rows = self.x.group::<V::T, GROUP>(bases, start, count, worker.scratch.cast());
-                let inverses = self.scale.inverse_rms::<V>(&rows[..count], len);
-                let out = target::<V::T>(bases, &self.out, start, len);
-                for i in 0..count {
-                    let inverse = V::splat(inverses[i]);
-                    wide::each::<V, 1>(out.add(i * len), [rows[i]], len, |_, [x]| x.mul(inverse));
-                }
+    unsafe fn run<V: Wide>(scale: Scale, group: &Group<V::T, 1>) {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let inverses = scale.inverse_rms::<V>(&group.rows[0][..group.count], group.len);
+            for (i, inverse) in inverses.into_iter().enumerate().take(group.count) {
+                let inverse = V::splat(inverse);
+                wide::each::<V, 1>(group.target(i), group.row(i), group.len, |_, [x]| x.mul(inverse));
             }
         }
-        Ok(())
     }
 }
 
 /// dx = r * (ct - y * mean(ct * y)) with y and r = 1 / sqrt(mean(x²) + eps) as [`rms_normalize`] has them; mean(ct * y)
 /// is computed as mean(ct * x) * r.
 pub(crate) fn rms_normalize_grad(isa: Isa, eps: f64, outs: &[View], ins: &[View]) -> Result<Box<dyn Step>, String> {
-    let (out, [x, ct]) = arity(outs, ins)?;
-    let dtype = float(&[x, ct, out])?;
-    expect("cotangent", &ct, x.shape.dims())?;
-    expect("output", &out, x.shape.dims())?;
-    let (x, ct) = (Rows::of(&x)?, Rows::of(&ct)?);
-    let scale = Scale::of(&[&x, &ct], eps);
-    Ok(for_wide!(dtype, isa, V => RmsGrad::<V> { scale, x, ct, out, kind: PhantomData }))
+    scale::step::<RmsGrad, 2>(isa, eps, outs, ins)
 }
 
-struct RmsGrad<V> {
-    x: Rows,
-    ct: Rows,
-    out: View,
-    scale: Scale,
-    kind: PhantomData<V>,
-}
+struct RmsGrad;
 
-impl<V: Wide> Body for RmsGrad<V> {
-    fn parallel(&self) -> bool {
-        self.x.parallel(PARALLEL)
-    }
-
-    fn scratch(&self) -> usize {
-        self.x.scratch::<V::T>() + self.ct.scratch::<V::T>()
-    }
-
+impl Rescale<2> for RmsGrad {
     #[inline(always)]
-    unsafe fn run(&self, bases: &Bases, worker: &Worker) -> Result<(), Fault> {
-        let len = self.x.len;
-        if len == 0 {
-            return Ok(());
-        }
-        let zero = <V::T as crate::math::Real>::ZERO;
-        let rows = share(worker, self.x.count, grain(len));
-        for start in rows.clone().step_by(self.scale.group) {
-            let count = self.scale.group.min(rows.end - start);
-            // SAFETY: the rows exist, they are this worker's, and scratch has room for those that are copied.
-            unsafe {
-                let second = worker.scratch.add(self.x.scratch::<V::T>());
-                let xs = self.x.group::<V::T, GROUP>(bases, start, count, worker.scratch.cast());
-                let cts = self.ct.group::<V::T, GROUP>(bases, start, count, second.cast());
-                let inverses = self.scale.inverse_rms::<V>(&xs[..count], len);
-                let mut products = [zero; GROUP];
-                for i in 0..count {
-                    // The padding adds 0 to a lane.
-                    products[i] =
-                        wide::sum_of::<V, 2>([xs[i], cts[i]], [zero; 2], len, |lane, [x, ct]| ct.fma(x, lane));
-                }
-                let means = self.scale.means::<V>(&products).mul(V::load(inverses.as_ptr())).lanes();
-                let out = target::<V::T>(bases, &self.out, start, len);
-                for i in 0..count {
-                    let (inverse, mean) = (V::splat(inverses[i]), V::splat(means[i]));
-                    wide::each::<V, 2>(out.add(i * len), [xs[i], cts[i]], len, |_, [x, ct]| {
-                        x.mul(inverse).neg().fma(mean, ct).mul(inverse)
-                    });
-                }
+    unsafe fn run<V: Wide>(scale: Scale, group: &Group<V::T, 2>) {
+        let (count, len, zero) = (group.count, group.len, V::T::ZERO);
+        // SAFETY: as the caller promises.
+        unsafe {
+            let inverses = scale.inverse_rms::<V>(&group.rows[0][..count], len);
+            let mut products = [zero; GROUP];
+            for (i, product) in products.iter_mut().enumerate().take(count) {
+                // The padding adds 0 to a lane.
+                *product = wide::sum_of::<V, 2>(group.row(i), [zero; 2], len, |lane, [x, ct]| ct.fma(x, lane));
+            }
+            let means = scale.means::<V>(&products).mul(V::load(inverses.as_ptr())).lanes();
+            for i in 0..count {
+                let (inverse, mean) = (V::splat(inverses[i]), V::splat(means[i]));
+                wide::each::<V, 2>(group.target(i), group.row(i), len, |_, [x, ct]| {
+                    x.mul(inverse).neg().fma(mean, ct).mul(inverse)
+                });
             }
         }
-        Ok(())
     }
 }
