@@ -196,7 +196,7 @@ fn sequences(page: &mut Page) -> Result<(), LessonError> {
     let text = WORDS.map(|p| p.to_string()).join(", ");
     let rows = [
         row![text, v.number("product")?, v.number("sum")?],
-        row![format!("0.1, {} times", thousands(LONG as usize)), v.number("long product")?, v.number("long sum")?],
+        row![format!("0.1, {} times", thousands(LONG)), v.number("long product")?, v.number("long sum")?],
     ];
     page.table("texts", &columns, &rows);
     page.paragraph(&format!(
