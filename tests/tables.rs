@@ -124,7 +124,7 @@ fn a_run_can_be_stopped_and_resumed_to_the_same_bytes() {
     run(dir, "resume cut --json").good();
     assert_eq!(checkpoints(&dir.join("cut")), [41, 60, 90]);
     assert_eq!(checkpoint(&dir.join("cut"), 90), checkpoint(&dir.join("whole"), 90));
-    let trained = |run: &str| metrics(&dir.join(run)).into_iter().filter(|line| line["step"] != 41).collect::<Vec<_>>();
+    let trained = |run: &str| metrics(&dir.join(run));
     assert_eq!(trained("cut"), trained("whole"));
     let before = std::fs::read_to_string(dir.join("iris.csv")).unwrap();
     std::fs::write(dir.join("iris.csv"), before.replacen("5.1", "5.2", 1)).unwrap();
@@ -244,11 +244,98 @@ fn arrays_of_numpy_are_tables_too() {
     run(dir, "train x.npy --target two.npy --out b --json").good();
     let found = run(dir, "predict b x.npy").good();
     assert_eq!(found.lines().next(), Some("prediction_0,prediction_1"));
-    for (i, line) in found.lines().skip(1).enumerate() {
-        let (a, b) = line.split_once(',').unwrap();
-        let (a, b, x): (f64, f64, f64) = (a.parse().unwrap(), b.parse().unwrap(), (i % 97) as f64);
-        assert!((a - x).abs() < 8.0 && (b - 2.0 * x - 5.0).abs() < 16.0, "row {i}: {line}");
+    let column = |k: usize| found.lines().skip(1).map(move |line| line.split(',').nth(k).unwrap().parse().unwrap());
+    let x = |i: usize| (i % 97) as f64;
+    let fits = [r2(column(0), (0..500).map(x)), r2(column(1), (0..500).map(|i| 2.0 * x(i) + 5.0))];
+    assert!(fits.iter().all(|r2| *r2 > 0.995), "{fits:?}");
+}
+
+/// The share of the variance of `truth` that `found` explains.
+fn r2(found: impl Iterator<Item = f64>, truth: impl Iterator<Item = f64>) -> f64 {
+    let pairs: Vec<(f64, f64)> = found.zip(truth).collect();
+    let mean = pairs.iter().map(|(_, y)| y).sum::<f64>() / pairs.len() as f64;
+    let left: f64 = pairs.iter().map(|(x, y)| (x - y).powi(2)).sum();
+    1.0 - left / pairs.iter().map(|(_, y)| (y - mean).powi(2)).sum::<f64>()
+}
+
+/// Answers are as fine as the model, however far from 0 the target lies.
+#[test]
+fn numbers_far_from_zero_keep_their_digits() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let y = |i: usize| 1.7e9 + 40.0 * f64::from((i as f32 / 20.0).sin());
+    let rows: String = (0..400).map(|i| format!("{},{}\n", f64::from((i as f32 / 20.0).sin()), y(i))).collect();
+    std::fs::write(dir.join("t.csv"), format!("x,y\n{rows}")).unwrap();
+    run(dir, "train t.csv --target y --steps 600 --out a --json").good();
+    let found = run(dir, "predict a t.csv").good();
+    let fit = r2(found.lines().skip(1).map(|line| line.parse().unwrap()), (0..400).map(y));
+    assert!(fit > 0.99, "{fit}");
+}
+
+/// An answer that single precision cannot hold is a number of JSON all the same.
+#[test]
+fn an_answer_far_beyond_the_table_is_a_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let rows: String = (0..60).map(|i| format!("{},{}e20\n", i % 9, i % 9)).collect();
+    std::fs::write(dir.join("t.csv"), format!("x,y\n{rows}")).unwrap();
+    run(dir, "train t.csv --target y --steps 60 --out a --json").good();
+    std::fs::write(dir.join("far.csv"), "x\n3\n1e30\n").unwrap();
+    let lines = json(&run(dir, "predict a far.csv --json").good());
+    let far = lines[1]["prediction"].as_f64().unwrap();
+    assert!(far.abs() > f64::from(f32::MAX) && far.is_finite(), "{lines:?}");
+}
+
+#[test]
+fn a_table_that_has_changed_is_not_measured_as_if_it_had_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let rows: Vec<String> =
+        (0..60).map(|i| format!("{},{},{}\n", i % 9, i % 7, if i % 9 > 4 { "b" } else { "a" })).collect();
+    std::fs::write(dir.join("t.csv"), format!("x,z,y\n{}", rows.concat())).unwrap();
+    run(dir, "train t.csv --target y --steps 30 --out a --json").good();
+    let before = run(dir, "eval a --json").good();
+    let backwards: String = rows.iter().rev().cloned().collect();
+    std::fs::write(dir.join("t.csv"), format!("x,z,y\n{backwards}")).unwrap();
+    for command in ["eval a", "resume a"] {
+        let (code, err) = run(dir, command).refused();
+        assert_eq!(code, Some(2), "{err}");
+        assert!(err.contains("t.csv` has changed since the run started"), "{err}");
     }
+    // As other data it can be measured, on the target of the run alone.
+    run(dir, "eval a t.csv --json").good();
+    let (code, err) = run(dir, "eval a t.csv --target z").refused();
+    assert_eq!(code, Some(2));
+    assert!(err.starts_with("error: --target names the targets of another array"), "{err}");
+    std::fs::write(dir.join("t.csv"), format!("x,z,y\n{}", rows.concat())).unwrap();
+    assert_eq!(run(dir, "eval a --json").good(), before);
+    // A class that the run does not know is no reason to answer nothing, but it is said.
+    std::fs::write(dir.join("q.csv"), "x,z,y\n1,2,a\n8,2,bb\n").unwrap();
+    let ran = run(dir, "predict a q.csv");
+    assert_eq!((ran.code, ran.out.lines().count()), (Some(0), 3));
+    assert!(ran.err.contains("warning: the answers are not compared with the target: "), "{}", ran.err);
+}
+
+/// Features and targets keep together, wherever a command is given.
+#[test]
+fn targets_of_arrays_are_found_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    for part in ["feat", "other", "elsewhere"] {
+        std::fs::create_dir(dir.join(part)).unwrap();
+    }
+    let x = |i: usize| (i % 31) as f32;
+    npy(dir, "feat/X.npy", "(200, 1)", (0..200).map(x));
+    npy(dir, "y.npy", "(200,)", (0..200).map(|i| 3.0 * x(i)));
+    run(dir, "train feat/X.npy --target y.npy --steps 300 --until 100 --out run --json").good();
+    run(&dir.join("elsewhere"), "resume ../run --json").good();
+    // Another pair with its own targets, and as many rows: not those that lie in this folder.
+    npy(dir, "other/X.npy", "(200, 1)", (0..200).map(|i| x(i + 5)));
+    npy(dir, "other/y.npy", "(200,)", (0..200).map(|i| 3.0 * x(i + 5)));
+    let fit = json(&run(dir, "eval run other/X.npy --json").good())[0]["val_r2"].as_f64().unwrap();
+    assert!(fit > 0.99, "{fit}");
+    let fit = json(&run(dir, "eval run other/X.npy --target y.npy --json").good())[0]["val_r2"].as_f64().unwrap();
+    assert!(fit < 0.9, "{fit}");
 }
 
 #[test]
@@ -307,6 +394,6 @@ fn fewer_rows_than_a_batch() {
     run(dir, "train t.csv --target y --out a --steps 20 --until 7 --json").good();
     run(dir, "resume a --json").good();
     let config = std::fs::read_to_string(dir.join("a/config.toml")).unwrap();
-    assert!(config.contains("\nbatch = 4\n") || config.contains("\nbatch = 2\n"), "{config}");
+    assert!(config.contains("\nbatch = 4\n"), "{config}");
     assert!(run(dir, "predict a t.csv").good().lines().count() == 5);
 }

@@ -87,11 +87,8 @@ pub fn generate(args: &GenerateArgs) -> Outcome {
 /// Measures a loss.
 pub fn eval(args: &EvalArgs) -> Outcome {
     let sets: Vec<(String, String)> = args.threads.iter().map(|n| ("train.threads".to_string(), n.clone())).collect();
-    let mut trained = open(&args.run, &sets)?;
-    if let Some(target) = &args.target {
-        trained.config.data.target = Some(target.clone());
-    }
-    let scores = trained.evaluate(args.data.as_deref())?;
+    let trained = open(&args.run, &sets)?;
+    let scores = trained.evaluate(args.data.as_deref(), args.target.as_deref())?;
     if args.json {
         line(&Line::from(Evaluation::new(trained.step, &scores)).json())?;
         return scores.confusion().map_or(Ok(()), |confusion| line(&Line::from(confusion.clone()).json()));

@@ -74,9 +74,12 @@ pub struct ResumeArgs {
     /// Threads; they change no result
     #[arg(long, value_name = "N")]
     threads: Option<String>,
-    /// Where the text is now, if it was moved
+    /// Where the data is now, if it was moved
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
+    /// Where the targets of an array are now
+    #[arg(long, value_name = "FILE")]
+    target: Option<String>,
     /// Also write an event file for TensorBoard into the run folder, from the first step on
     #[arg(long)]
     tensorboard: bool,
@@ -117,6 +120,9 @@ pub fn resume(args: &ResumeArgs) -> Outcome {
     let mut sets = Vec::new();
     if let Some(threads) = &args.threads {
         sets.push(("train.threads".to_string(), threads.clone()));
+    }
+    if let Some(target) = &args.target {
+        sets.push(("data.target".to_string(), target.clone()));
     }
     if let Some(data) = &args.data {
         sets.push(("data.path".to_string(), data.to_string_lossy().into_owned()));

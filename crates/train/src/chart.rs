@@ -12,7 +12,7 @@
 //!       ── training  ◆ validation
 //! ```
 
-use crate::curve::{Curve, drawable};
+use crate::curve::{Curve, drawable, mean};
 use crate::plot::loss_label;
 
 /// Characters across, if nobody says otherwise.
@@ -211,13 +211,6 @@ impl Canvas {
         };
         self.dots[cells.clone()].iter().zip(&self.marks[cells]).map(glyph).collect()
     }
-}
-
-/// The mean place of some points across, and the mean height of those that can be drawn.
-fn mean(points: &[(f64, f64)]) -> (f64, f64) {
-    let drawn: Vec<f64> = points.iter().map(|point| point.1).filter(|y| drawable(*y)).collect();
-    let across: f64 = points.iter().map(|point| point.0).sum();
-    (across / points.len() as f64, drawn.iter().sum::<f64>() / drawn.len() as f64)
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ pub struct Meta {
 pub struct Best {
     /// The step.
     pub step: u64,
-    /// Its validation loss, in nats a token.
+    /// Its validation loss.
     pub val_loss: f64,
 }
 

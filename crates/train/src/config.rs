@@ -92,7 +92,7 @@ pub struct DataConfig {
     pub tokenizer: TokenizerSource,
     /// How many tokens a byte-pair encoding learns; 0 where that is left open.
     pub vocab: usize,
-    /// The share of the text, its end, that is never trained on; 0 for none.
+    /// The share that is never trained on, the end of a text or rows drawn from a table; 0 for none.
     pub validation: f64,
     /// Which windows of the text a step reads.
     pub order: Order,
@@ -426,11 +426,14 @@ impl Config {
     }
 
     /// The part of the configuration that decides results, as TOML: all but `data.path`, `train.threads` and
-    /// `train.tensorboard`. A tokenizer from a file is named as in the run folder, whatever the file was.
+    /// `train.tensorboard`. A tokenizer from a file is named as in the run folder, and targets in a file by the name alone.
     pub fn for_checkpoint(&self) -> String {
         let mut config = self.clone();
         if let TokenizerSource::File(path) = &mut config.data.tokenizer {
             *path = "tokenizer.json".to_string();
+        }
+        if let Some(file) = crate::data::table::target_file(self) {
+            config.data.target = Path::new(&file).file_name().map(|name| name.to_string_lossy().into_owned());
         }
         config.write(|key| !["data.path", "train.threads", "train.tensorboard"].contains(&key.name))
     }

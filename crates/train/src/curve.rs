@@ -64,14 +64,15 @@ pub(crate) fn drawable(loss: f64) -> bool {
 
 /// At most `most` points: neighbours in equal groups, each at its mean step and mean drawable loss (NaN if it has none).
 pub(crate) fn thinned(points: &[(u64, f64)], most: usize) -> Vec<(f64, f64)> {
+    let points: Vec<(f64, f64)> = points.iter().map(|(step, loss)| (*step as f64, *loss)).collect();
     points.chunks(points.len().div_ceil(most.max(1)).max(1)).map(mean).collect()
 }
 
-/// The mean step of some points, and the mean of those of their losses that can be drawn.
-pub(crate) fn mean(points: &[(u64, f64)]) -> (f64, f64) {
-    let steps: f64 = points.iter().map(|point| point.0 as f64).sum();
-    let drawn: Vec<f64> = points.iter().map(|point| point.1).filter(|loss| drawable(*loss)).collect();
-    (steps / points.len() as f64, drawn.iter().sum::<f64>() / drawn.len() as f64)
+/// The mean place of some points across, and the mean height of those that can be drawn.
+pub(crate) fn mean(points: &[(f64, f64)]) -> (f64, f64) {
+    let across: f64 = points.iter().map(|point| point.0).sum();
+    let drawn: Vec<f64> = points.iter().map(|point| point.1).filter(|y| drawable(*y)).collect();
+    (across / points.len() as f64, drawn.iter().sum::<f64>() / drawn.len() as f64)
 }
 
 #[cfg(test)]

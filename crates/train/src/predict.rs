@@ -19,6 +19,8 @@ pub struct Predictions {
     /// The classes, or the names of the numbers that are answered.
     names: Vec<String>,
     answers: Answers,
+    /// Of numbers, how many digits after the point the model can tell apart.
+    decimals: Vec<usize>,
     /// How they fit the target, where the table has it.
     pub fit: Option<Fit>,
     /// What the run has not seen, for people.
@@ -46,11 +48,7 @@ pub fn predict(trained: &Trained, path: &Path) -> Result<Predictions> {
     let graph = model::prediction_graph(&trained.config, columns);
     let mut program = model::compile(&graph, &trained.state, &trained.config)?;
     let (mut batch, rows) = (program.batch(), model::evaluation_rows(&trained.config));
-    let width = match &columns.answer {
-        Answer::Classes { names, .. } if names.len() == 2 => 1,
-        Answer::Classes { names, .. } => names.len(),
-        Answer::Numbers { stds } => stds.len(),
-    };
+    let width = columns.answer.outputs();
     let mut all: Vec<f32> = Vec::new();
     for first in (0..questions.rows()).step_by(rows) {
         questions.fill(first, rows, &mut batch)?;
@@ -58,10 +56,12 @@ pub fn predict(trained: &Trained, path: &Path) -> Result<Predictions> {
         let real = (questions.rows() - first).min(rows) * width;
         all.extend(program.f32s("answers").unwrap_or(&[]).iter().take(real));
     }
+    let endless = |i: usize, answer: f64| {
+        Err(Error::non_finite(format!("{}: the answer is {answer}", questions.place(i / width)))
+            .hint("a number in this row lies very far from all that the run has learned from"))
+    };
     if let Some(i) = all.iter().position(|x| !x.is_finite()) {
-        let row = questions.place(i / width);
-        return Err(Error::non_finite(format!("{row}: the answer is {}", all[i]))
-            .hint("a number in this row lies very far from all that the run has learned from"));
+        return endless(i, f64::from(all[i]));
     }
     let fit = fit(&task, &questions, &all);
     let answers = match &columns.answer {
@@ -73,7 +73,28 @@ pub fn predict(trained: &Trained, path: &Path) -> Result<Predictions> {
             Answers::Numbers(all.chunks(width).map(|row| how.in_units(row).unwrap_or_default()).collect())
         }
     };
-    Ok(Predictions { names: how.answers(), answers, fit, warnings: questions.warnings })
+    if let Answers::Numbers(rows) = &answers
+        && let Some((i, answer)) = rows.iter().flatten().enumerate().find(|(_, x)| !x.is_finite())
+    {
+        return endless(i, *answer);
+    }
+    let decimals = match &columns.answer {
+        Answer::Classes { .. } => Vec::new(),
+        Answer::Numbers { stds } => stds.iter().copied().map(decimals).collect(),
+    };
+    Ok(Predictions { names: how.answers(), answers, decimals, fit, warnings: questions.warnings })
+}
+
+/// The digits after the point that tell apart what the model can: it computes answers of this standard deviation in f32.
+fn decimals(std: f64) -> usize {
+    (-libm::log10(std * f64::from(f32::EPSILON) / 2.0)).ceil().clamp(0.0, 300.0) as usize
+}
+
+/// A number with no more digits after the point than those.
+fn written(x: f64, decimals: usize) -> String {
+    let text = format!("{x:.decimals$}");
+    let text = if decimals == 0 { &text } else { text.trim_end_matches('0').trim_end_matches('.') };
+    if text == "-0" { "0".to_string() } else { text.to_string() }
 }
 
 /// How answers fit the targets, where the table has them.
@@ -122,9 +143,12 @@ impl Predictions {
                 let probabilities = rows[row].iter().map(|p| format!("{p}"));
                 std::iter::once(self.class(&rows[row]).to_string()).chain(probabilities).collect()
             }
-            // The model computes in f32: more digits would be made up.
-            Answers::Numbers(rows) => rows[row].iter().map(|x| format!("{}", *x as f32)).collect(),
+            Answers::Numbers(rows) => self.numbers(&rows[row]),
         }
+    }
+
+    fn numbers(&self, row: &[f64]) -> Vec<String> {
+        row.iter().zip(&self.decimals).map(|(x, decimals)| written(*x, *decimals)).collect()
     }
 
     fn class(&self, probabilities: &[f32]) -> &str {
@@ -146,13 +170,10 @@ impl Predictions {
                 let p: Vec<String> = self.names.iter().zip(&rows[row]).map(of).collect();
                 format!("{{\"prediction\":{},\"p\":{{{}}}}}", text(self.class(&rows[row])), p.join(","))
             }
-            Answers::Numbers(rows) => {
-                let numbers: Vec<String> = rows[row].iter().map(|x| format!("{}", *x as f32)).collect();
-                match &numbers[..] {
-                    [one] => format!("{{\"prediction\":{one}}}"),
-                    several => format!("{{\"prediction\":[{}]}}", several.join(",")),
-                }
-            }
+            Answers::Numbers(rows) => match &self.numbers(&rows[row])[..] {
+                [one] => format!("{{\"prediction\":{one}}}"),
+                several => format!("{{\"prediction\":[{}]}}", several.join(",")),
+            },
         }
     }
 
@@ -180,7 +201,20 @@ mod tests {
 
     fn predictions(names: &[&str], answers: Answers) -> Predictions {
         let names = names.iter().map(|name| name.to_string()).collect();
-        Predictions { names, answers, fit: None, warnings: vec![] }
+        let decimals = vec![decimals(1.0); 2];
+        Predictions { names, answers, decimals, fit: None, warnings: vec![] }
+    }
+
+    #[test]
+    fn numbers_have_the_digits_that_the_model_can_tell_apart() {
+        // A mean of 1.7e9 and a deviation of 23: neighbours in f32 would be 128 apart.
+        let digits = decimals(23.0);
+        assert_eq!(digits, 6);
+        assert_eq!(written(1_700_000_040.125, digits), "1700000040.125");
+        assert_eq!(written(1_700_000_039.999_999_9, digits), "1700000040");
+        assert_eq!([written(-1e-9, digits), written(0.1, decimals(1.0))], ["0", "0.1"]);
+        assert_eq!((decimals(1e20), written(1.2e21, decimals(1e20))), (0, "1200000000000000000000".to_string()));
+        assert_eq!(written(1.25e-20, decimals(1e-20)), "0.0000000000000000000125");
     }
 
     #[test]

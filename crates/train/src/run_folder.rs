@@ -3,9 +3,10 @@
 //! ```text
 //! runs/names-gpt2-1/
 //!   config.toml      the whole configuration, with paths and threads
-//!   tokenizer.json   Hugging Face's format
+//!   tokenizer.json   Hugging Face's format; of a table preprocessing.json
 //!   metrics.jsonl    what the run told, one JSON object a line
 //!   loss.svg         the loss curve
+//!   events.out...    for TensorBoard, when asked for
 //!   checkpoints/     step-000500.safetensors, ...
 //!   lock             empty; locked by the process that writes here
 //! ```
@@ -140,11 +141,6 @@ impl RunFolder {
     /// `config.toml`.
     pub fn config_path(&self) -> PathBuf {
         self.path.join("config.toml")
-    }
-
-    /// `tokenizer.json`.
-    pub fn tokenizer_path(&self) -> PathBuf {
-        self.path.join("tokenizer.json")
     }
 
     /// `metrics.jsonl`.

@@ -81,6 +81,9 @@ impl Session {
         if let TokenizerSource::File(path) = &mut config.data.tokenizer {
             *path = full(path)?;
         }
+        if let Some(file) = data::table::target_file(&config) {
+            config.data.target = Some(full(&file)?);
+        }
         let name = data.name().to_string();
         let kind = config.model.kind.name();
         let trainer = Trainer::new(config, data)?;
@@ -143,14 +146,16 @@ impl Session {
             (time, since) = (time + spent, since + spent);
             self.done += 1;
             watch.step(self.done, step.loss, step.lr);
+            // A line of the last step before `until` is told and not kept: the metrics are those of a straight run.
+            let kept = self.done == 1 || self.done.is_multiple_of(EVERY) || self.done == planned;
             if told {
                 let ms = since.as_secs_f64() * 1e3 / (self.done - last_line) as f64;
                 let line = Train { step: self.done, loss: step.loss, lr: step.lr, grad_norm: step.grad_norm, ms };
-                self.tell(line.into(), &mut curve, watch)?;
+                self.tell_line(line.into(), kept, &mut curve, watch)?;
                 (since, last_line) = (Duration::ZERO, self.done);
             }
             if let Some(layers) = layers {
-                self.tell(Layers { step: self.done, layers }.into(), &mut curve, watch)?;
+                self.tell_line(Layers { step: self.done, layers }.into(), kept, &mut curve, watch)?;
             }
             let config = &self.trainer.config().train;
             let due = |every: u64| every > 0 && self.done.is_multiple_of(every);
@@ -206,6 +211,15 @@ impl Session {
         }
     }
 
+    /// Tells a line, and keeps it if it is one of a straight run.
+    fn tell_line(&mut self, line: Line, kept: bool, curve: &mut Curve, watch: &mut dyn Watch) -> Result<()> {
+        if kept {
+            return self.tell(line, curve, watch);
+        }
+        watch.line(&line);
+        Ok(())
+    }
+
     fn tell(&mut self, line: Line, curve: &mut Curve, watch: &mut dyn Watch) -> Result<()> {
         curve.add(&line);
         self.metrics.append(&line)?;
@@ -223,7 +237,7 @@ impl Session {
         let Some(scores) = self.trainer.evaluate()? else { return Ok(None) };
         let (step, val_loss) = (self.done, scores.loss);
         if planned {
-            if self.best.is_none_or(|best| val_loss < best.val_loss) {
+            if self.best.is_none_or(|best| best.val_loss.is_nan() || val_loss < best.val_loss) {
                 self.best = Some(Best { step, val_loss });
             }
             self.stopping.evaluated(step, val_loss);
@@ -277,13 +291,7 @@ fn events(config: &Config, folder: &RunFolder) -> Result<Option<TensorBoard>> {
 /// Refuses to go on with other data, another tokenizer, another plan or other numbers than the checkpoint's.
 fn check_same(config: &Config, data: &dyn Dataset, loaded: &Loaded) -> Result<()> {
     let meta = &loaded.meta;
-    if meta.data_hash != data.hash() {
-        let what = match &config.data.path {
-            Some(path) => format!("`{path}` has changed since the run started"),
-            None => "the embedded names are not those that the run started with".to_string(),
-        };
-        return Err(Error::usage(what).hint("put the old data back, or start a new run"));
-    }
+    check_data(config, data, &meta.data_hash)?;
     if meta.tokenizer_hash != data.encoder().hash() {
         let file = data.encoder().kind().encoder;
         return Err(Error::usage(format!("{file} is not the one that the run started with"))
@@ -304,6 +312,18 @@ fn check_same(config: &Config, data: &dyn Dataset, loaded: &Loaded) -> Result<()
     Ok(())
 }
 
+/// Refuses data that is not what the run learned from.
+fn check_data(config: &Config, data: &dyn Dataset, hash: &str) -> Result<()> {
+    if data.hash() == hash {
+        return Ok(());
+    }
+    let what = match &config.data.path {
+        Some(path) => format!("`{path}` has changed since the run started"),
+        None => "the embedded names are not those that the run started with".to_string(),
+    };
+    Err(Error::usage(what).hint("put the old data back, or start a new run"))
+}
+
 /// A trained model, opened to be read: for evaluation and writing.
 pub struct Trained {
     /// The run's configuration.
@@ -312,6 +332,8 @@ pub struct Trained {
     pub encoder: Arc<dyn Encoder>,
     /// What it learned.
     pub state: geartrain_engine::State,
+    /// The hash of the data that it learned from.
+    pub data_hash: String,
     /// The step of the checkpoint.
     pub step: u64,
     /// A warning for each damaged checkpoint.
@@ -336,14 +358,16 @@ impl Trained {
         let mut state = model::Steps::new(&config, &encoder.task())?.state(&config)?;
         checkpoint::load_into(&mut state, &loaded.tensors)?;
         let state = average::weights(&state)?.into_owned();
-        Ok(Trained { config, encoder, state, step: loaded.meta.step, warnings: loaded.passed_over })
+        let Meta { step, data_hash, .. } = loaded.meta;
+        Ok(Trained { config, encoder, state, data_hash, step, warnings: loaded.passed_over })
     }
 
-    /// How well it does on the validation part of the run's data, or on the whole of other data of the same kind.
+    /// How well it does on the validation part of the run's data, or on the whole of other data of the same kind. `target`
+    /// names the targets of another pair of arrays; left out, they are beside it under the name that the run knows.
     ///
     /// # Errors
-    /// Data that cannot be read, or too little of it.
-    pub fn evaluate(&self, path: Option<&Path>) -> Result<Scores> {
+    /// Data that cannot be read, that is too little, or that has changed since the run learned from it.
+    pub fn evaluate(&self, path: Option<&Path>, target: Option<&str>) -> Result<Scores> {
         let mut config = self.config.clone();
         let mut part = Part::Validation;
         if let Some(path) = path {
@@ -351,7 +375,11 @@ impl Trained {
             config.data.validation = 0.0;
             part = Part::Training;
         }
+        data::table::retarget(&mut config, &*self.encoder, path, target)?;
         let data = data::load_with(&config, self.encoder.clone())?;
+        if path.is_none() && target.is_none() {
+            check_data(&config, &*data, &self.data_hash)?;
+        }
         if data.batches(part, 1)? == 0 {
             return Err(
                 Error::usage("the run kept nothing for validation").hint("name other data: `geartrain eval RUN DATA`")

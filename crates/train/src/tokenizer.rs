@@ -12,7 +12,7 @@ mod bpe;
 mod chars;
 mod file;
 mod learn;
-mod split;
+pub(crate) mod split;
 mod stream;
 
 use std::path::Path;
@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use crate::atomic;
 use crate::config::TokenizerKind;
 use crate::error::{Error, Result};
 use bpe::Bpe;
@@ -144,7 +145,7 @@ impl Tokenizer {
     /// # Errors
     /// The file cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
-        std::fs::write(path, self.to_json()).map_err(|reason| Error::io("write", path, &reason))
+        atomic::replace_with(path, self.to_json().as_bytes())
     }
 
     /// Reads the text of a `tokenizer.json`: one that [`Tokenizer::to_json`] made, or that of any byte-level BPE which cuts

@@ -195,7 +195,7 @@ mod tests {
     fn rows_have_a_root_mean_square_of_one() {
         let x = Array { shape: [2, 2].into(), values: vec![3.0, 4.0, 0.0, 0.0] };
         let y = RmsNormalize { eps: 1e-12 }.reference(std::slice::from_ref(&x), x.shape);
-        assert!((y[0] * y[0] + y[1] * y[1] - 2.0).abs() < 1e-12 && y[1] / y[0] - 4.0 / 3.0 < 1e-12);
+        assert!((y[0] * y[0] + y[1] * y[1] - 2.0).abs() < 1e-12 && (y[1] / y[0] - 4.0 / 3.0).abs() < 1e-12);
         assert_eq!(y[2..], [0.0, 0.0]);
     }
 

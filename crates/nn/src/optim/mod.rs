@@ -9,7 +9,7 @@
 
 use geartrain_engine::ir::graph::Source;
 use geartrain_engine::state::Entry;
-use geartrain_engine::{Graph, GraphError, Var};
+use geartrain_engine::{DType, Graph, GraphError, Var};
 
 mod adam;
 mod lion;
@@ -107,7 +107,9 @@ pub fn apply<'g>(
     let norm = g.update(|| {
         let norm = norm(gradients).unwrap_or(lr);
         let corrects = optimizer.corrections(1) != (1.0, 1.0);
-        let (c1, c2) = if corrects { (g.scalar("c1"), g.scalar("c2")) } else { (lr, lr) };
+        // What needs no correction now never does: its rates are 1, or 1 - 0^t.
+        let one = || g.number(DType::F64, 1.0);
+        let (c1, c2) = if corrects { (g.scalar("c1"), g.scalar("c2")) } else { (one(), one()) };
         let scale = (clip > 0.0).then(|| norm.clip_scale(clip));
         for Gradient { parameter: w, entry, value } in gradients {
             let gradient = match scale {

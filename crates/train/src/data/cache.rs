@@ -1,7 +1,7 @@
 //! Tokens of large texts, kept from one start to the next.
 //!
-//! A file of the cache is named after the hashes of a text and a tokenizer, so it never goes out of date, and any of them may
-//! be removed at any time. All numbers are little-endian:
+//! A file of the cache is named after the hashes of a text and a tokenizer and the version of the rule that cuts words, so it
+//! never goes out of date, and any of them may be removed at any time. All numbers are little-endian:
 //!
 //! | bytes | what |
 //! |---|---|
@@ -23,7 +23,7 @@ use sha2::{Digest, Sha256};
 use crate::atomic;
 use crate::data::tokens::Tokens;
 use crate::error::{Error, Result};
-use crate::tokenizer::hex;
+use crate::tokenizer::{hex, split};
 
 const MAGIC: &[u8; 16] = b"geartrain tokens";
 const VERSION: u32 = 1;
@@ -55,7 +55,7 @@ pub(super) type Take<'a> = &'a mut dyn FnMut(&[u32]) -> Result<()>;
 impl TokenFile {
     /// The file in a folder for a text and a tokenizer, each by its hash, with ids of `width` bytes.
     pub fn new(folder: &Path, text: &str, tokenizer: &str, width: usize) -> TokenFile {
-        let name = hex(&Sha256::digest(format!("{text} {tokenizer}")));
+        let name = hex(&Sha256::digest(format!("{text} {tokenizer} {}", split::version())));
         TokenFile { path: folder.join(name + ".tokens"), width }
     }
 

@@ -75,6 +75,39 @@ fn read(source: Source, config: &Config, wanted: Use) -> Result<Raw> {
     }
 }
 
+/// The file of the targets, where the data is a pair of arrays.
+pub(crate) fn target_file(config: &Config) -> Option<String> {
+    let (path, target) = (Path::new(config.data.path.as_ref()?), config.data.target.as_ref()?);
+    (npy::KIND.reads)(path).then(|| npy::target_file(path, target).to_string_lossy().into_owned())
+}
+
+/// Sets the targets of other data that a run is measured on: those that are named, which only arrays have in a file of
+/// their own; or those beside it.
+///
+/// # Errors
+/// A target is named for data of another kind.
+pub(crate) fn retarget(
+    config: &mut Config,
+    encoder: &dyn Encoder,
+    path: Option<&Path>,
+    target: Option<&str>,
+) -> Result<()> {
+    let arrays = encoder.kind().name == npy::KIND.name;
+    match (target, path) {
+        (Some(target), _) if arrays => config.data.target = Some(target.to_string()),
+        (Some(_), _) => {
+            let what = "--target names the targets of another array, and the run has learned from none";
+            return Err(Error::usage(what).hint("leave it out: the run knows what it answers"));
+        }
+        (None, Some(path)) if arrays => {
+            let name = config.data.target.as_ref().and_then(|target| Path::new(target).file_name());
+            config.data.target = name.map(|name| path.with_file_name(name).to_string_lossy().into_owned());
+        }
+        (None, _) => {}
+    }
+    Ok(())
+}
+
 /// Loads a table to learn from, or to measure a run on.
 fn load(source: Source, config: &Config, encoder: Option<Arc<dyn Encoder>>) -> Result<Box<dyn Dataset>> {
     let raw = read(source, config, Use::Learn)?;
@@ -132,7 +165,10 @@ impl Questions {
         let mut encoded = encode(how, &raw)?;
         raw.targets = targets;
         // A target that is there is compared with the answers, if it is whole.
-        encoded.targets = encode::targets(how, &raw).unwrap_or_default();
+        match encode::targets(how, &raw) {
+            Ok(targets) => encoded.targets = targets,
+            Err(reason) => warnings.push(format!("the answers are not compared with the target: {reason}")),
+        }
         warnings.append(&mut encoded.warnings);
         let names = word_inputs(&encoded);
         Ok(Questions { stride: how.numbers(), names, encoded, raw, warnings })

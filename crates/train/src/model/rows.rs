@@ -48,7 +48,7 @@ pub enum Answer {
 
 impl Answer {
     /// Columns of the last layer.
-    fn outputs(&self) -> usize {
+    pub(crate) fn outputs(&self) -> usize {
         match self {
             Answer::Classes { names, .. } if names.len() == 2 => 1,
             Answer::Classes { names, .. } => names.len(),

@@ -89,7 +89,6 @@ fn files_stand_where_the_design_says() {
     let (_root, run) = folder();
     let relative = |path: PathBuf| path.strip_prefix(run.path()).unwrap().to_str().unwrap().to_string();
     assert_eq!(relative(run.config_path()), "config.toml");
-    assert_eq!(relative(run.tokenizer_path()), "tokenizer.json");
     assert_eq!(relative(run.metrics_path()), "metrics.jsonl");
     assert_eq!(relative(run.plot_path()), "loss.svg");
     assert_eq!(relative(run.checkpoint_path(500)), "checkpoints/step-000500.safetensors");

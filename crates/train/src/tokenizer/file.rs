@@ -173,6 +173,8 @@ fn refuse_other_bpe(value: &Value) -> Result<()> {
         "it puts a space before the text".to_string()
     } else if !decoder.is_null() && decoder["type"] != "ByteLevel" {
         format!("it is decoded by {}, not by ByteLevel", kind(decoder))
+    } else if !value["post_processor"].is_null() && value["post_processor"]["type"] != "ByteLevel" {
+        format!("it puts tokens around a text, by {}", kind(&value["post_processor"]))
     } else if model["dropout"].as_f64().is_some_and(|dropout| dropout != 0.0) {
         "it leaves out merges at random".to_string()
     } else if let Some(name) =
@@ -194,6 +196,9 @@ fn read_added(value: &Value) -> Result<Vec<Added>> {
         };
         if let Some(name) = ["single_word", "lstrip", "rstrip"].into_iter().find(|name| token[name] == true) {
             return Err(unfit(&format!("the added token `{}` is {name}", text.escape_debug())));
+        }
+        if added.iter().any(|known: &Added| known.text == text) {
+            return Err(damaged(&format!("the added token `{}` is there twice", text.escape_debug())));
         }
         added.push(Added { id, text: text.to_string(), special: token["special"] == true });
     }

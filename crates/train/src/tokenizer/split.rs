@@ -8,6 +8,12 @@ use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 /// How far past the end of a piece the rule may look: three characters, those of `'re`, of up to four bytes.
 const AHEAD: usize = 12;
 
+/// What decides the words beside the text: the version of this file, and of the tables of Unicode. Raise the first when a
+/// word is cut elsewhere.
+pub(crate) fn version() -> String {
+    format!("words 1, unicode {:?}", unicode_properties::UNICODE_VERSION)
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
     Letter,
@@ -116,22 +122,29 @@ impl<'a> Cutter<'a> {
         // From here on, an added token may begin that is not whole yet.
         let known = if last { text.len() } else { text.len().saturating_sub(self.longest) };
         let mut at = 0;
-        while let Some((start, token)) = self.find(&text[at..]) {
-            if at + start > known {
+        // Where each added token is next; looked for again only when that place is behind.
+        let mut places: Vec<Option<usize>> = self.added.iter().map(|token| text.find(&token.text)).collect();
+        while let Some((start, token)) = self.next(text, at, &mut places) {
+            if start > known {
                 return at + words(&text[at..], Some(known.saturating_sub(at)), take);
             }
-            words(&text[at..at + start], None, take);
+            words(&text[at..start], None, take);
             take(Piece::Added(token.id));
-            at += start + token.text.len();
+            at = start + token.text.len();
         }
         let until = if last { None } else { Some(known.saturating_sub(at)) };
         at + words(&text[at..], until, take)
     }
 
-    /// The first added token in a text, and of several at one place the longest.
-    fn find(&self, text: &str) -> Option<(usize, &Added)> {
-        let starts = self.added.iter().filter_map(|token| Some((text.find(&token.text)?, token)));
-        starts.min_by_key(|(start, token)| (*start, usize::MAX - token.text.len()))
+    /// The first added token from a place on, and of several at one place the longest.
+    fn next(&self, text: &str, at: usize, places: &mut [Option<usize>]) -> Option<(usize, &Added)> {
+        for (place, token) in places.iter_mut().zip(self.added) {
+            if place.is_some_and(|place| place < at) {
+                *place = text[at..].find(&token.text).map(|start| at + start);
+            }
+        }
+        let found = places.iter().zip(self.added).filter_map(|(place, token)| Some(((*place)?, token)));
+        found.min_by_key(|(start, token)| (*start, usize::MAX - token.text.len()))
     }
 }
 

@@ -160,19 +160,22 @@ pub(super) fn read(path: &Path, config: &Config, wanted: Use) -> Result<Raw> {
     Ok(Raw { label, name, hash, columns, targets, rows, cells: Box::new(Pair { x, y }) })
 }
 
-/// The file of the targets: as it is named, or beside the features.
+/// The file of the targets that a configuration names for a pair of arrays: as it stands, or beside the features.
+pub(super) fn target_file(path: &Path, target: &str) -> PathBuf {
+    let (given, beside) = (PathBuf::from(target), path.with_file_name(target));
+    if !given.exists() && beside.exists() { beside } else { given }
+}
+
 fn target_path(path: &Path, config: &Config) -> Result<PathBuf> {
+    let hint = "for example --target y.npy, an array with a number for each row";
     let Some(target) = config.data.target.as_deref() else {
-        return Err(Error::usage(format!("--target is missing: which file has the targets of {}?", path.display()))
-            .hint("for example --target y.npy, an array with a number for each row"));
+        return Err(
+            Error::usage(format!("--target is missing: which file has the targets of {}?", path.display())).hint(hint)
+        );
     };
-    let given = PathBuf::from(target);
-    let beside = path.with_file_name(&given);
-    match (super::ends_with(&given, "npy"), given.exists(), beside.exists()) {
-        (false, ..) => Err(Error::usage(format!("the target of an array is an .npy file, got `{target}`"))
-            .hint("for example --target y.npy, an array with a number for each row")),
-        (true, false, true) => Ok(beside),
-        (true, ..) => Ok(given),
+    match super::ends_with(Path::new(target), "npy") {
+        true => Ok(target_file(path, target)),
+        false => Err(Error::usage(format!("the target of an array is an .npy file, got `{target}`")).hint(hint)),
     }
 }
 

@@ -227,6 +227,8 @@ fn files_that_would_give_other_ids_are_refused() {
     assert_eq!(refuse("/model/dropout", 0.1.into()), unfit("it leaves out merges at random"));
     assert_eq!(refuse("/model/end_of_word_suffix", "</w>".into()), unfit("its end_of_word_suffix is \"</w>\""));
     assert_eq!(refuse("/added_tokens/0/lstrip", true.into()), unfit("the added token `<|endoftext|>` is lstrip"));
+    let template = serde_json::json!({"type": "TemplateProcessing"});
+    assert_eq!(refuse("/post_processor", template), unfit("it puts tokens around a text, by TemplateProcessing"));
 }
 
 #[test]
@@ -255,6 +257,12 @@ fn damaged_files_say_what_is_wrong() {
         let what = damaged(&format!("the merge {merge} is not of two of its tokens"));
         assert_eq!(refuse(&|file| file["model"]["merges"][1] = merge.clone()), what);
     }
+    let twice = |file: &mut Value| {
+        let mut again = file["added_tokens"][0].clone();
+        again["id"] = 272.into();
+        file["added_tokens"].as_array_mut().unwrap().push(again);
+    };
+    assert_eq!(refuse(&twice), damaged("the added token `<|endoftext|>` is there twice"));
     let what = refuse(&|file| file["added_tokens"][0]["content"] = "".into());
     assert!(what.starts_with("the tokenizer is damaged: the added token {"), "{what}");
 }
