@@ -12,9 +12,10 @@ mod train;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
 use geartrain::train::config::keys_help;
-use geartrain::train::{Error, ErrorKind};
+use geartrain::train::{Error, ErrorKind as Kind};
 
 /// Trains neural networks on a CPU and lets you see every gradient.
 #[derive(Parser)]
@@ -84,6 +85,10 @@ fn dispatch() -> ExitCode {
     let parsed = Cli::try_parse();
     let cli = match parsed {
         Ok(cli) => cli,
+        Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            output::complain(error.to_string().trim_end());
+            return ExitCode::from(2);
+        }
         Err(error) if error.use_stderr() => return fail(&usage(&error.to_string())),
         Err(help) => return exit(output::print(&help.to_string())),
     };
@@ -115,9 +120,12 @@ fn exit(outcome: Outcome) -> ExitCode {
 
 /// Prints an error and its hint, and gives its exit code.
 fn fail(error: &Error) -> ExitCode {
+    let command = std::env::args_os().nth(1).and_then(|name| name.into_string().ok());
+    let command = command.filter(|name| Cli::command().find_subcommand(name).is_some());
+    let help = format!("`geartrain {} --help` lists what can be given", command.as_deref().unwrap_or("COMMAND"));
     let hint = match (&error.hint, error.kind) {
         (Some(hint), _) => Some(hint.as_str()),
-        (None, ErrorKind::Usage) => Some("`geartrain COMMAND --help` lists what can be given"),
+        (None, Kind::Usage) => Some(help.as_str()),
         (None, _) => None,
     };
     output::complain(&format!("error: {error}"));
@@ -132,7 +140,9 @@ fn usage(text: &str) -> Error {
     let text = text.strip_prefix("error: ").unwrap_or(text);
     let paragraph = text.split("\n\n").next().unwrap_or(text);
     let what: Vec<&str> = paragraph.lines().map(str::trim).collect();
-    let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: "));
+    // How to pass what looks like a flag as a value is never what was meant.
+    let tip =
+        text.lines().find_map(|line| line.trim().strip_prefix("tip: ")).filter(|tip| !tip.starts_with("to pass "));
     let error = Error::usage(what.join(" "));
     match tip {
         Some(tip) => error.hint(tip),
@@ -148,6 +158,5 @@ fn keys() -> String {
 /// Makes sure that the definition of the command line is sound; clap checks it in debug builds.
 #[test]
 fn definition_is_sound() {
-    use clap::CommandFactory;
     Cli::command().debug_assert();
 }

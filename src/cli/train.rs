@@ -172,16 +172,43 @@ fn report(outcome: &session::Outcome, task: &Task) -> Outcome {
             outcome.steps, waiting.step, waiting.waited
         ))?;
     }
-    let loss = outcome.scores.as_ref().map_or(String::new(), |scores| format!(", validation {}", scores.words()));
-    line(&format!("{} steps in {}{loss}", outcome.steps, duration(outcome.seconds)))?;
+    line(&summary(outcome))?;
     line(&format!("run folder: {run}"))?;
+    let unfinished = outcome.steps < outcome.planned && outcome.stopped_early.is_none();
     match outcome.interrupted {
         Some(_) => line(&format!("stopped; go on with: geartrain resume {run}")),
+        None if unfinished => line(&format!("go on with: geartrain resume {run}")),
         None => match task {
             Task::Tokens { .. } => line(&format!("next: geartrain generate {run} --prompt \"...\"")),
             Task::Rows(_) => line(&format!("next: geartrain predict {run} FILE")),
         },
     }
+}
+
+/// How many steps in which time, and how well the model does.
+fn summary(outcome: &session::Outcome) -> String {
+    let steps = |n: u64| format!("{n} step{}", if n == 1 { "" } else { "s" });
+    let time = duration(outcome.seconds);
+    let mut text = match (outcome.steps - outcome.began, outcome.began) {
+        (0, _) => format!("{}, all done before", steps(outcome.steps)),
+        (now, 0) => format!("{} in {time}", steps(now)),
+        (now, _) => format!("{} in {time}, {} in all", steps(now), outcome.steps),
+    };
+    let Some(scores) = &outcome.scores else { return text };
+    let best = outcome.best.filter(|best| best.step != outcome.steps);
+    text += &format!(", validation {}", scores.words());
+    match best {
+        Some(best) if outcome.stopped_early.is_some() => text += &format!(" at step {}", best.step),
+        // Losses that hardly differ are no news.
+        Some(best) if best.val_loss < 0.98 * scores.loss => {
+            let (loss, step) = (best.val_loss, best.step);
+            text += &format!(
+                "\nit was lower before: {loss:.4} at step {step}; fewer --steps, or --set train.patience=3, would keep that"
+            );
+        }
+        _ => {}
+    }
+    text
 }
 
 fn show(path: &Path) -> String {

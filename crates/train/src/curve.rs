@@ -90,7 +90,16 @@ mod tests {
         let lines = [
             Train { step: 1, loss: 3.0, lr: 0.1, grad_norm: 1.0, ms: 1.0 }.into(),
             Evaluation::new(1, &Scores { loss: 2.0, fit: None }).into(),
-            Done { done: true, steps: 1, val_loss: None, run: String::new(), stopped_early: false }.into(),
+            Done {
+                done: true,
+                steps: 1,
+                val_loss: None,
+                run: String::new(),
+                stopped_early: false,
+                best_step: None,
+                interrupted: None,
+            }
+            .into(),
         ];
         assert_eq!(Curve::of(&lines), Curve { train: vec![(1, 3.0)], validation: vec![(1, 2.0)] });
     }

@@ -132,6 +132,12 @@ pub struct Done {
     /// Whether early stopping ended it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stopped_early: bool,
+    /// After early stopping, the step that `val_loss` is of: the best one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best_step: Option<u64>,
+    /// The exit code of the signal that ended it before its time, 130 or 143.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interrupted: Option<i32>,
 }
 
 impl Line {
@@ -333,8 +339,16 @@ mod tests {
             Evaluation::new(10, &Scores { loss: 2.25, fit: None }).into(),
             train(20, f64::INFINITY),
             Sample { sample: "Anna\n\"Ö\"".into() }.into(),
-            Done { done: true, steps: 20, val_loss: Some(2.5), run: "runs/names-gpt2-1".into(), stopped_early: false }
-                .into(),
+            Done {
+                done: true,
+                steps: 20,
+                val_loss: Some(2.5),
+                run: "runs/names-gpt2-1".into(),
+                stopped_early: false,
+                best_step: None,
+                interrupted: None,
+            }
+            .into(),
         ]
     }
 
@@ -363,8 +377,19 @@ mod tests {
                 r#"{"done":true,"steps":20,"val_loss":2.5,"run":"runs/names-gpt2-1"}"#,
             ]
         );
-        let none = Line::from(Done { done: true, steps: 2, val_loss: None, run: "r".into(), stopped_early: true });
-        assert_eq!(none.json(), r#"{"done":true,"steps":2,"val_loss":null,"run":"r","stopped_early":true}"#);
+        let none = Line::from(Done {
+            done: true,
+            steps: 2,
+            val_loss: None,
+            run: "r".into(),
+            stopped_early: true,
+            best_step: Some(1),
+            interrupted: None,
+        });
+        assert_eq!(
+            none.json(),
+            r#"{"done":true,"steps":2,"val_loss":null,"run":"r","stopped_early":true,"best_step":1}"#
+        );
         assert_eq!(serde_json::from_str::<Line>(&none.json()).unwrap(), none);
     }
 

@@ -39,6 +39,12 @@ pub trait Watch {
 pub struct Outcome {
     /// Steps done.
     pub steps: u64,
+    /// Steps that were done before, where a run was resumed.
+    pub began: u64,
+    /// Steps that are planned.
+    pub planned: u64,
+    /// The planned evaluation with the lowest validation loss.
+    pub best: Option<Best>,
     /// How well it did on the validation part at the end.
     pub scores: Option<Scores>,
     /// The run folder.
@@ -110,6 +116,7 @@ impl Session {
         let folder = RunFolder::open(path)?;
         let config = Config::build(Some(&folder.config_path()), sets)?;
         let loaded = folder.newest(None)?;
+        check_there(&config, "say where it is now with --data PATH")?;
         let data = data::load_with(&config, data::encoder_of(folder.path())?)?;
         check_same(&config, &*data, &loaded)?;
         let mut trainer = Trainer::new(config, data)?;
@@ -134,6 +141,7 @@ impl Session {
         let mut curve = Curve::of(&metrics::read(&self.folder.metrics_path())?);
         let (mut time, mut since, mut last_line) = (Duration::ZERO, Duration::ZERO, self.done);
         let (mut scores, mut evaluated) = (None, None);
+        let began = self.done;
         while self.done < end && self.stopping.stopped().is_none() && interrupt.requested().is_none() {
             let start = Instant::now();
             let next = self.done + 1;
@@ -175,8 +183,9 @@ impl Session {
             self.save(watch)?;
         }
         let interrupted = interrupt.requested();
+        let best_step = self.show_best()?;
         if interrupted.is_none() {
-            if evaluated != Some(self.done) {
+            if evaluated != Some(self.done) || best_step.is_some() {
                 scores = self.evaluate(false, &mut curve, watch)?;
             }
             let samples = self.trainer.data().samples(self.trainer.config(), &*self.trainer.weights()?)?;
@@ -193,9 +202,23 @@ impl Session {
         let stopped_early = self.stopping.stopped().filter(|_| self.done < planned);
         let (steps, run) = (self.done, folder.display().to_string());
         let val_loss = scores.as_ref().map(|scores: &Scores| scores.loss);
-        let done = Done { done: true, steps, val_loss, run, stopped_early: stopped_early.is_some() };
+        let done =
+            Done { done: true, steps, val_loss, run, stopped_early: stopped_early.is_some(), best_step, interrupted };
         self.tell(done.into(), &mut curve, watch)?;
-        Ok(Outcome { steps, scores, folder, curve, seconds: time.as_secs_f64(), interrupted, stopped_early })
+        let best = self.best;
+        let seconds = time.as_secs_f64();
+        Ok(Outcome { steps, began, planned, scores, best, folder, curve, seconds, interrupted, stopped_early })
+    }
+
+    /// After early stopping, opens the best checkpoint, so that what is told and written at the end is what `eval` and
+    /// `generate` will give. Gives its step, where it is not the last.
+    fn show_best(&mut self) -> Result<Option<u64>> {
+        let Some(best) = self.best.filter(|best| self.stopping.stopped().is_some() && best.step != self.done) else {
+            return Ok(None);
+        };
+        let loaded = self.folder.newest(Some(best.step))?;
+        checkpoint::load_into(self.trainer.state_mut(), &loaded.tensors)?;
+        Ok(Some(loaded.meta.step))
     }
 
     /// The run's model and data.
@@ -312,6 +335,16 @@ fn check_same(config: &Config, data: &dyn Dataset, loaded: &Loaded) -> Result<()
     Ok(())
 }
 
+/// Refuses a run whose data is gone.
+fn check_there(config: &Config, hint: &str) -> Result<()> {
+    match &config.data.path {
+        Some(path) if !Path::new(path).exists() => {
+            Err(Error::usage(format!("the data of the run is no longer at `{path}`")).hint(hint))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Refuses data that is not what the run learned from.
 fn check_data(config: &Config, data: &dyn Dataset, hash: &str) -> Result<()> {
     if data.hash() == hash {
@@ -374,6 +407,9 @@ impl Trained {
             config.data.path = Some(path.to_string_lossy().into_owned());
             config.data.validation = 0.0;
             part = Part::Training;
+        }
+        if path.is_none() {
+            check_there(&config, "name other data: `geartrain eval RUN DATA`")?;
         }
         data::table::retarget(&mut config, &*self.encoder, path, target)?;
         let data = data::load_with(&config, self.encoder.clone())?;

@@ -37,6 +37,8 @@ pub enum When {
     Data(DataKind),
     /// For a model.
     Model(ModelKind),
+    /// For a model on the embedded names, which are too few for what it does on a text.
+    Named(ModelKind),
     /// For an optimizer.
     Optimizer(OptimizerKind),
 }
@@ -46,16 +48,18 @@ impl When {
         match self {
             When::Data(kind) => kind == data,
             When::Model(kind) => kind == model,
+            When::Named(kind) => kind == model && data == DataKind::Names,
             When::Optimizer(kind) => kind == optimizer,
         }
     }
 
     /// As in `(ngram: 512)`.
-    fn words(self) -> &'static str {
+    fn words(self) -> String {
         match self {
-            When::Data(kind) => kind.words(),
-            When::Model(kind) => kind.name(),
-            When::Optimizer(kind) => kind.name(),
+            When::Data(kind) => kind.words().to_string(),
+            When::Model(kind) => kind.name().to_string(),
+            When::Named(kind) => format!("{} on names", kind.name()),
+            When::Optimizer(kind) => kind.name().to_string(),
         }
     }
 }
@@ -180,6 +184,9 @@ const fn size(min: u64) -> KeyType {
 
 const NAMES: When = When::Data(DataKind::Names);
 const NGRAM: When = When::Model(ModelKind::Ngram);
+const NGRAM_NAMES: When = When::Named(ModelKind::Ngram);
+const RNN_NAMES: When = When::Named(ModelKind::Rnn);
+const GRU_NAMES: When = When::Named(ModelKind::Gru);
 const RNN: When = When::Model(ModelKind::Rnn);
 const GRU: When = When::Model(ModelKind::Gru);
 const MLP: When = When::Model(ModelKind::Mlp);
@@ -224,9 +231,9 @@ pub const KEYS: &[Key] = &[
     key("model.width", size(1), "128", |c| Slot::Size(&mut c.model.width),
         "How many numbers stand for one token.").but(&[(NAMES, "64"), (NGRAM, "32"), (RNN, "64"), (GRU, "64")]),
     key("model.hidden", size(1), "512", |c| Slot::Size(&mut c.model.hidden),
-        "How many numbers the hidden layer or state has; gpt2 has 4 times its width.").but(&[(RNN, "256"), (GRU, "256"), (MLP, "128")]),
+        "How many numbers the hidden layer or state has; gpt2 has 4 times its width.").but(&[(NGRAM_NAMES, "128"), (RNN, "256"), (GRU, "256"), (MLP, "128")]),
     key("model.context", size(1), "64", |c| Slot::Size(&mut c.model.context),
-        "How many tokens the model sees at once.").but(&[(NAMES, "32"), (NGRAM, "16")]).flag("--context"),
+        "How many tokens the model sees at once.").but(&[(NAMES, "32"), (NGRAM, "16"), (NGRAM_NAMES, "8")]).flag("--context"),
     key("model.vocab", size(0), "0", |c| Slot::Size(&mut c.model.vocab),
         "How many tokens the model has room for; 0 for as many as the tokenizer has."),
     key("model.dropout", KeyType::Number(Range::BelowOne), "0.0", |c| Slot::Number(&mut c.model.dropout),
@@ -241,7 +248,7 @@ pub const KEYS: &[Key] = &[
     key("optimizer.kind", KeyType::Choice(OptimizerKind::NAMES), "adamw", |c| Slot::Choice(&mut c.optimizer.kind),
         "The update rule."),
     key("optimizer.lr", KeyType::Number(Range::Positive), "0.001", |c| Slot::Number(&mut c.optimizer.lr),
-        "The learning rate at its highest.").but(&[(NGRAM, "0.002"), (RNN, "0.003"), (GRU, "0.003"), (MLP, "0.003"), (SGD, "0.1"), (MOMENTUM, "0.05"), (NESTEROV, "0.05"), (ADAGRAD, "0.01")]).flag("--lr"),
+        "The learning rate at its highest.").but(&[(NGRAM, "0.002"), (RNN, "0.003"), (GRU, "0.003"), (RNN_NAMES, "0.002"), (GRU_NAMES, "0.002"), (MLP, "0.003"), (SGD, "0.1"), (MOMENTUM, "0.05"), (NESTEROV, "0.05"), (ADAGRAD, "0.01")]).flag("--lr"),
     key("optimizer.betas", KeyType::Pair(Range::BelowOne), "0.9, 0.99", |c| Slot::Pair(&mut c.optimizer.betas),
         "How slowly the mean and the mean square of the gradient change in adamw and adam; lion has two means."),
     key("optimizer.eps", KeyType::Number(Range::Positive), "1e-8", |c| Slot::Number(&mut c.optimizer.eps),
@@ -279,7 +286,7 @@ pub const KEYS: &[Key] = &[
         "onecycle ends at its first learning rate divided by this."),
 
     key("train.steps", whole(1), "2000", |c| Slot::Whole(&mut c.train.steps),
-        "How many training steps are planned.").but(&[(NAMES, "1000"), (NGRAM, "12000")]).flag("--steps"),
+        "How many training steps are planned.").but(&[(NAMES, "1000"), (NGRAM, "12000"), (NGRAM_NAMES, "1000"), (RNN_NAMES, "600"), (GRU_NAMES, "400")]).flag("--steps"),
     key("train.batch", size(1), "12", |c| Slot::Size(&mut c.train.batch),
         "How many windows of the text, or rows of the table, a step reads.").but(&[(NAMES, "32"), (NGRAM, "256"), (RNN, "32"), (GRU, "32"), (MLP, "32")]).flag("--batch"),
     key("train.grad_shards", size(1), "1", |c| Slot::Size(&mut c.train.grad_shards),
@@ -287,11 +294,11 @@ pub const KEYS: &[Key] = &[
     key("train.ema", KeyType::Number(Range::BelowOne), "0.0", |c| Slot::Number(&mut c.train.ema),
         "Answer with a moving average of the weights, which keeps this share of itself at each step (0.99: about 100 steps); 0 for none."),
     key("train.eval_every", whole(0), "500", |c| Slot::Whole(&mut c.train.eval_every),
-        "How many steps lie between evaluations; 0 for one at the end.").but(&[(NAMES, "250"), (NGRAM, "3000"), (MLP, "200")]),
+        "How many steps lie between evaluations; 0 for one at the end.").but(&[(NAMES, "250"), (NGRAM, "3000"), (NGRAM_NAMES, "250"), (RNN_NAMES, "100"), (GRU_NAMES, "100"), (MLP, "200")]),
     key("train.class_weights", KeyType::Choice(ClassWeights::NAMES), "none", |c| Slot::Choice(&mut c.train.class_weights),
         "Whether every example counts the same, or every class, so that rare ones are not passed over."),
     key("train.save_every", whole(0), "500", |c| Slot::Whole(&mut c.train.save_every),
-        "How many steps lie between checkpoints; 0 for one at the end.").but(&[(NGRAM, "3000")]),
+        "How many steps lie between checkpoints; 0 for one at the end.").but(&[(NGRAM, "3000"), (NGRAM_NAMES, "500"), (RNN_NAMES, "200"), (GRU_NAMES, "200"), (MLP, "200")]),
     key("train.keep", size(0), "3", |c| Slot::Size(&mut c.train.keep),
         "How many of the newest checkpoints are kept beside the best one; 0 for all."),
     key("train.patience", whole(0), "0", |c| Slot::Whole(&mut c.train.patience),

@@ -226,7 +226,9 @@ fn later_layers_win_and_the_data_decides_the_defaults() {
     assert_eq!(merged.train.batch, 5);
     let config = Config::build(None, &owned(&[("model.kind", "ngram"), ("model.hidden", "9")])).unwrap();
     let got = (config.model.context, config.model.width, config.model.hidden, config.train.batch);
-    assert_eq!(got, (16, 32, 9, 256), "a model has its own defaults");
+    assert_eq!(got, (8, 32, 9, 256), "a model has its own defaults, on the names too");
+    let text = Config::defaults_with(DataKind::Text, ModelKind::Ngram);
+    assert_eq!((text.model.context, text.model.hidden), (16, 512));
     let config =
         Config::build(None, &owned(&[("optimizer.kind", "nesterov"), ("optimizer.betas", "0.5,0.6")])).unwrap();
     let got = (config.optimizer.lr, config.optimizer.weight_decay, config.optimizer.betas);
@@ -475,6 +477,6 @@ fn help_shows_every_key() {
     let help = keys_help();
     assert_eq!(help.lines().filter(|line| line.starts_with("  ")).count(), KEYS.len());
     assert!(help.contains("\n[train]\n  steps            2000       How many training steps are planned."), "{help}");
-    assert!(help.contains("(the embedded names: 1000, ngram: 12000) (--steps)"));
+    assert!(help.contains("(the embedded names: 1000, ngram: 12000, ngram on names: 1000, "));
     assert!(help.contains("[sgd, momentum, nesterov, adamw, adam, rmsprop, adagrad, lion]"));
 }

@@ -48,9 +48,8 @@ impl Cells for Rows {
 pub(super) fn read(path: &Path, config: &Config, wanted: Use) -> Result<Raw> {
     let label = path.display().to_string();
     let bytes = std::fs::read(path).map_err(|reason| match reason.kind() {
-        std::io::ErrorKind::NotFound => {
-            Error::usage(format!("there is no `{label}`")).hint("name a .csv file, or a text to train a language model")
-        }
+        std::io::ErrorKind::NotFound => Error::usage(format!("there is no `{label}`"))
+            .hint("name a .csv or .tsv file, with the names of its columns in the first line"),
         _ => Error::io("read", path, &reason),
     })?;
     let hash = super::sha256(&bytes);

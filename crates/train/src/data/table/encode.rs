@@ -52,7 +52,8 @@ pub(super) fn encode(how: &Preprocessing, raw: &Raw) -> Result<Encoded> {
             Form::Number { mean, std } => {
                 for row in 0..raw.rows {
                     // The mean of the training part is 0 of the standardised column.
-                    let x = if empty(how, raw, row, place)? { 0.0 } else { (raw.number(row, place)? - mean) / std };
+                    let unknown = taken(how, raw, (row, place), raw.is_unknown(row, place))?;
+                    let x = if unknown { 0.0 } else { (raw.number(row, place)? - mean) / std };
                     out.numbers[row * stride + at] = x as f32;
                 }
                 at += 1;
@@ -88,20 +89,20 @@ fn zeros(raw: &Raw, stride: usize) -> Result<Vec<f32>> {
     Ok(zeros)
 }
 
-/// Whether a cell is empty, where empty cells are taken.
-fn empty(how: &Preprocessing, raw: &Raw, row: usize, column: usize) -> Result<bool> {
-    let empty = raw.is_empty(row, column);
-    if empty && !how.missing {
-        return Err(missing(raw, row, column));
+/// Whether there is nothing in a cell, where such cells are taken.
+fn taken(how: &Preprocessing, raw: &Raw, (row, column): (usize, usize), nothing: bool) -> Result<bool> {
+    match nothing && !how.missing {
+        true => Err(missing(raw, row, column)),
+        false => Ok(nothing),
     }
-    Ok(empty)
 }
 
 /// A cell that is empty and must not be.
 pub(super) fn missing(raw: &Raw, row: usize, column: usize) -> Error {
     let what = match raw.cell(row, column) {
-        Cell::Text(_) => "the cell is empty",
-        Cell::Number(_) => "the number is NaN",
+        Cell::Text("") => "the cell is empty".to_string(),
+        Cell::Text(text) => format!("`{text}` stands for a number that is not known"),
+        Cell::Number(_) => "the number is NaN".to_string(),
     };
     raw.error(row, column, what).hint(
         "fill it in; or train with --set data.missing=mean, which takes the mean of its column (among words, a word of its own)",
@@ -119,7 +120,7 @@ fn indices(
     let places: HashMap<&str, u32> = words.iter().map(String::as_str).zip(1u32..).collect();
     let (mut indices, mut unknown, mut first) = (Vec::with_capacity(raw.rows), 0, None);
     for row in 0..raw.rows {
-        empty(how, raw, row, column)?;
+        taken(how, raw, (row, column), raw.is_empty(row, column))?;
         let word = raw.word(row, column);
         let index = places.get(word.as_str()).copied().unwrap_or(0);
         if index == 0 {

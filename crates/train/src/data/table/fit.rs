@@ -145,7 +145,7 @@ fn decision(name: &str, form: &Learned, targets: usize, numbers: bool, task: Tas
 /// Whether a target is numbers: all of its cells, or most, so that the others are mistakes.
 fn numeric(raw: &Raw, column: usize) -> bool {
     let (mut numbers, mut words) = (0, 0);
-    for row in (0..raw.rows).filter(|row| !raw.is_empty(*row, column)) {
+    for row in (0..raw.rows).filter(|row| !raw.is_unknown(*row, column)) {
         match raw.cell(row, column) {
             Cell::Text(text) if number(text).is_none() => words += 1,
             _ => numbers += 1,
@@ -179,6 +179,11 @@ fn learned_classes(raw: &Raw, column: usize, numbers: bool) -> Result<(Learned, 
     if classes.len() < 2 {
         return Err(Error::usage(format!("the target `{name}` is `{}` in every row", classes[0]))
             .hint("choose a column with different values"));
+    }
+    if let Some(comma) = labels.iter().position(|label| comma_number(label)).filter(|_| classes.len() > FEW) {
+        let what =
+            format!("`{}` is not a number: a decimal point is `.`, and nothing sets thousands apart", labels[comma]);
+        return Err(raw.error(comma, column, what).hint("write 1234.5 for 1234,5 or 1,234.5"));
     }
     if classes.len() > CLASSES || classes.len() > FEW && classes.len() * 2 > raw.rows {
         let (n, rows) = (count(classes.len(), "different value"), count(raw.rows, "row"));
@@ -257,7 +262,10 @@ impl Looking<'_> {
             None => Ok(places),
             Some(target) => {
                 let name = &self.raw.columns[*target];
-                let hint = "choose another target, or take it out of the key; data.task=classification makes classes of numbers";
+                let hint = match key {
+                    "data.ignore" => "choose another target, or take it out of data.ignore",
+                    _ => "take it out of data.categories; data.task=classification makes classes of numbers",
+                };
                 Err(Error::usage(format!("{key}: `{name}` is the target")).hint(hint))
             }
         }
@@ -295,9 +303,10 @@ impl Looking<'_> {
     /// The form of a column of numbers; `None` if they are all the same.
     fn number(&self, at: usize, warnings: &mut Vec<String>) -> Result<Option<Form>> {
         let raw = self.raw;
-        self.check_missing(at)?;
+        self.check_missing(at, Raw::is_unknown)?;
+        let known = |row: &usize| !raw.is_unknown(*row, at);
         // Every cell is checked, those of the validation part too; only the training part is measured.
-        let all: Vec<f64> = self.filled(at).map(|row| raw.number(row, at)).collect::<Result<_>>()?;
+        let all: Vec<f64> = (0..raw.rows).filter(known).map(|row| raw.number(row, at)).collect::<Result<_>>()?;
         let counts = raw.rows > 20 && all.len() == raw.rows && all.windows(2).all(|pair| pair[1] == pair[0] + 1.0);
         if counts {
             let name = &raw.columns[at];
@@ -305,7 +314,7 @@ impl Looking<'_> {
                 "column `{name}` counts the rows; unless that means something, leave it out with --set data.ignore={name}"
             ));
         }
-        let train = self.split.train.iter().map(|row| *row as usize).filter(|row| !raw.is_empty(*row, at));
+        let train = self.split.train.iter().map(|row| *row as usize).filter(known);
         let values: Vec<f64> = train.map(|row| raw.number(row, at)).collect::<Result<_>>()?;
         Ok(scale(&values).map(|Scale { mean, std }| Form::Number { mean, std }))
     }
@@ -313,7 +322,7 @@ impl Looking<'_> {
     /// The form of a column of words; `None` if they are all the same.
     fn words(&self, at: usize) -> Result<Option<Form>> {
         let (raw, train) = (self.raw, &self.split.train);
-        self.check_missing(at)?;
+        self.check_missing(at, Raw::is_empty)?;
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         train.iter().for_each(|row| *counts.entry(raw.word(*row as usize, at)).or_default() += 1);
         if counts.len() > ONE_HOT && counts.len() * 2 > train.len() {
@@ -333,9 +342,9 @@ impl Looking<'_> {
         })
     }
 
-    /// Refuses an empty cell where they are not taken.
-    fn check_missing(&self, at: usize) -> Result<()> {
-        let empty = || (0..self.raw.rows).find(|row| self.raw.is_empty(*row, at));
+    /// Refuses a cell that has nothing in it, where they are not taken.
+    fn check_missing(&self, at: usize, nothing: fn(&Raw, usize, usize) -> bool) -> Result<()> {
+        let empty = || (0..self.raw.rows).find(|row| nothing(self.raw, *row, at));
         match self.config.data.missing == Missing::Refuse {
             true => empty().map_or(Ok(()), |row| Err(missing(self.raw, row, at))),
             false => Ok(()),

@@ -8,6 +8,9 @@ use crate::words::thousands;
 /// The largest number that is taken, either way: its square and the sum of many of those stay finite.
 pub(super) const LARGEST: f64 = 1e30;
 
+/// What stands in columns of numbers for a number that is not known.
+const UNKNOWN: [&str; 5] = ["NA", "N/A", "NULL", "None", "?"];
+
 /// A cell.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Cell<'a> {
@@ -68,6 +71,12 @@ impl Raw {
         }
     }
 
+    /// Whether a cell of a column of numbers has none: it is empty, or says so.
+    pub(super) fn is_unknown(&self, row: usize, column: usize) -> bool {
+        let says_so = |text: &str| UNKNOWN.iter().any(|word| word.eq_ignore_ascii_case(text));
+        self.is_empty(row, column) || matches!(self.cell(row, column), Cell::Text(text) if says_so(text))
+    }
+
     /// A cell as a word. A number is written with the fewest digits that give it back.
     pub(super) fn word(&self, row: usize, column: usize) -> String {
         match self.cell(row, column) {
@@ -103,7 +112,7 @@ impl Raw {
             ),
             None => error(
                 format!("{shown} is not a number, as the other cells of its column are"),
-                "correct the cell, or take the column's values as words: --set data.categories=COLUMN",
+                "correct the cell, or leave it empty, which training takes with --set data.missing=mean; or make words of the whole column with --set data.categories=COLUMN",
             ),
         }
     }

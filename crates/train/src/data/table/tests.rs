@@ -127,6 +127,11 @@ fn cells_must_be_what_their_column_holds() {
     }
     let hint = refused(&bad(""), "t.csv:10: column `z`: the cell is empty");
     assert!(hint.contains("data.missing=mean"), "{hint}");
+    for word in ["NA", "n/a", "NULL", "?"] {
+        let what = format!("t.csv:10: column `z`: `{word}` stands for a number that is not known");
+        assert!(refused(&bad(word), &what).contains("data.missing=mean"));
+        csv(&bad(word)).load("t.csv", &[Y, ("data.missing", "mean")]).unwrap();
+    }
     refused(&bad("2e30"), "t.csv:10: column `z`: `2e30` is too large: numbers must lie between -1e30 and 1e30");
     let hint =
         refused(&bad("abc"), "t.csv:10: column `z`: `abc` is not a number, as the other cells of its column are");
@@ -134,6 +139,8 @@ fn cells_must_be_what_their_column_holds() {
     let comma = "is not a number: a decimal point is `.`, and nothing sets thousands apart";
     refused(&bad("\"1,5\""), &format!("t.csv:10: column `z`: `1,5` {comma}"));
     refused("x;y\n1,5;a\n2,5;b\n", &format!("t.csv:2: column `x`: `1,5` {comma}"));
+    let euro: String = (0..40).map(|i| format!("{i};{i},5\n")).collect();
+    refused(&format!("x;y\n{euro}"), &format!("t.csv:2: column `y`: `0,5` {comma}"));
     for date in ["2024-01-31", "31.01.2024", "1/31/24", "12:30", "2024-01-31T10:00:00Z", "2024-01-31 10:00"] {
         let what = format!("t.csv:2: column `d`: `{date}` is a date or a time, which is not read");
         let hint = refused(&format!("d,y\n{date},a\n{date},b\n"), &what);
