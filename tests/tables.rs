@@ -295,7 +295,7 @@ fn commands_and_runs_that_do_not_fit() {
     says("predict t iris.csv", &["the run has learned from a text"]);
     std::fs::write(dir.join("other.csv"), "x0,x1,x2,x3,target\n1,2,3,4,rose\n").unwrap();
     says("eval a other.csv", &["other.csv:2: column `target`: the run has not learned a class `rose`"]);
-    says("eval a iris.npy", &["the run has learned from a table, and `iris.npy` is none"]);
+    says("eval a iris.npy", &["the run has learned from a table, and `iris.npy` is not one"]);
     says("predict a no.csv", &["there is no `no.csv`"]);
 }
 

@@ -402,7 +402,7 @@ impl Config {
         Err(Error::usage(format!(
             "train.grad_shards must be a power of two that divides train.batch, got {shards} and a batch of {batch}"
         ))
-        .hint(format!("with a batch of {batch}, {} fits", parse::one_of(&fitting))))
+        .hint(format!("for a batch of {batch}, set it to {}", parse::one_of(&fitting))))
     }
 
     /// The size of the model's token table for a tokenizer of `tokens` tokens: `model.vocab`, or as many where that is 0.

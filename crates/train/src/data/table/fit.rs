@@ -103,7 +103,7 @@ fn target(raw: &Raw, config: &Config, notes: &mut Vec<String>) -> Result<Chosen>
             "data.task=classification wants one target a row, got {}",
             raw.targets.len()
         ))
-        .hint("give the class of each row as one whole number, in an array of (rows)"));
+        .hint("give the class of each row as one whole number, in an array of the shape (rows)"));
     }
     let numbers = several || numeric(raw, first);
     if !numbers && config.data.task == TaskKind::Regression {
@@ -182,7 +182,7 @@ fn learned_classes(raw: &Raw, column: usize, numbers: bool) -> Result<(Learned, 
     if classes.len() > CLASSES || classes.len() > FEW && classes.len() * 2 > raw.rows {
         let (n, rows) = (count(classes.len(), "different value"), count(raw.rows, "row"));
         return Err(Error::usage(format!("the target `{name}` has {n} in {rows}, too many to be classes")).hint(
-            "choose a column whose values come back: each class needs several rows, and there may be 1,000 classes",
+            "choose a column whose values recur: each class needs several rows, and there may be at most 1,000 classes",
         ));
     }
     let places: HashMap<&str, u32> = classes.iter().map(String::as_str).zip(0u32..).collect();

@@ -108,7 +108,7 @@ fn rows_must_be_whole_and_places_are_lines_of_the_file() {
     refused("x,y\r1,a\r2,b,c\r", "t.csv:3: this row has 3 cells, the header has 2");
     // A cell with line breaks: the next row begins two lines later.
     refused("x,y\n1,\"a\nb\nc\"\n2,b,c\n", "t.csv:5: this row has 3 cells, the header has 2");
-    let hint = refused("x,y\n1,a\n2,\"b\n3,c\n", "t.csv:3: a quotation mark is without its pair");
+    let hint = refused("x,y\n1,a\n2,\"b\n3,c\n", "t.csv:3: a quotation mark is not closed");
     assert!(hint.contains("\"\""), "{hint}");
     let (what, _) = Files::new(&[("t.csv", b"x,y\n1,a\n2,\xe9\n")]).refused("t.csv", &[Y]);
     assert_eq!(what, "t.csv:3: not UTF-8 text");
