@@ -10,10 +10,14 @@ mod messages;
 #[path = "messages/provoked.rs"]
 mod provoked;
 
-use messages::{Template, code_and_tests, is_told, literals, same_as_file, says_something, sources};
+use messages::{Template, code_and_tests, is_told, literals, same_as_file, says_something, sources, templates};
 
 /// What stands before a text that is a result, not a message: on standard output, for people.
 const RESULTS: &[&str] = &["line(&format!(", "say(&format!(", "line(", "notes.push(format!("];
+
+/// What stands before a text that is a message, be it a single word.
+const ERRORS: &[&str] =
+    &["Error::usage(", "Error::failed(", "Error::no_checkpoint(", "Error::non_finite(", "Error::bug(", ".hint("];
 
 /// Texts that are no messages, by what they are instead.
 const NO_MESSAGES: &[(&str, &[&str])] = &[
@@ -112,6 +116,7 @@ fn texts() -> (Vec<Template>, Vec<Template>) {
                 false => code_and_tests(&source),
             };
             made.extend(literals(&place, code, RESULTS).into_iter().filter(says_something));
+            made.extend(templates(&place, code, ERRORS).into_iter().filter(|t| !says_something(t)));
             // This file and what it starts quote messages without comparing them.
             if !place.starts_with("tests/messages") {
                 expected.extend(literals(&place, tests, &[]));

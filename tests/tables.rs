@@ -235,7 +235,7 @@ fn arrays_of_numpy_are_tables_too() {
     let eval = run(dir, "eval a X.npy --target y.npy").good();
     assert!(eval.contains(" of 1797)"), "{eval}");
     let (_, err) = run(dir, "predict a narrow.npy").refused();
-    assert!(err.starts_with("error: narrow.npy is without 1 column that the run has learned from: `63`"), "{err}");
+    assert!(err.starts_with("error: narrow.npy lacks 1 column that the run has learned from: `63`"), "{err}");
     let (_, err) = run(dir, "predict a wide.npy").refused();
     assert!(err.starts_with("error: wide.npy has 65 columns, and the run has learned from 64"), "{err}");
     // Several numbers of a row at once: x, and its double.

@@ -198,7 +198,10 @@ fn tokenizers_that_cannot_be_had() {
     assert!(err.starts_with(what), "{err}");
     let err = refused(dir.path(), "train t --set data.tokenizer=bpe --set data.vocab=100", 2);
     let hint = "for example data.vocab = 1024";
-    assert_eq!(err, format!("error: data.vocab must be at least 256, a token a byte, got 100\n\nhint: {hint}\n"));
+    assert_eq!(
+        err,
+        format!("error: data.vocab must be at least 256, one token for each byte, got 100\n\nhint: {hint}\n")
+    );
     let err = refused(dir.path(), "train t --set data.vocab=1000", 2);
     assert!(err.starts_with("error: data.vocab is for data.tokenizer=bpe: "), "{err}");
     let err = refused(dir.path(), "train t --set data.tokenizer=bpe --set data.vocab=9000", 2);

@@ -10,6 +10,7 @@ use geartrain::train::sample::{Choice, Writer};
 use geartrain::train::session::{Session, Trained};
 use geartrain::train::trainer::Trainer;
 use geartrain::train::{Error, checkpoint, data, model};
+use geartrain::workloads::WORKLOADS;
 use tempfile::TempDir;
 
 use crate::common::{SMALL, command, finished, run, text};
@@ -46,6 +47,8 @@ impl Scene {
         let err: Vec<&str> = ran.err.lines().filter(|line| !line.is_empty()).collect();
         assert!(!err.is_empty(), "nothing is said to `{args}`");
         let text = format!("\n$ geartrain {}  ({code})\n{}\n", args.replace(SMALL, "..."), err.join("\n"));
+        let workloads: Vec<&str> = WORKLOADS.iter().map(|workload| workload.name).collect();
+        let text = text.replace(&workloads.join(", "), "WORKLOADS");
         self.told += &text.replace(&format!("{}/", self.dir.path().display()), "");
     }
 

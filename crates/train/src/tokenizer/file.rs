@@ -193,7 +193,7 @@ fn read_added(value: &Value) -> Result<Vec<Added>> {
             return Err(damaged(&format!("the added token {token} has no content or no id")));
         };
         if let Some(name) = ["single_word", "lstrip", "rstrip"].into_iter().find(|name| token[name] == true) {
-            return Err(unfit(&format!("the added token `{}` is {name}", text.escape_debug())));
+            return Err(unfit(&format!("the added token `{}` sets {name}", text.escape_debug())));
         }
         added.push(Added { id, text: text.to_string(), special: token["special"] == true });
     }

@@ -279,7 +279,7 @@ impl Looking<'_> {
         let Cell::Text(text) = raw.cell(first, at) else { return Ok(true) };
         let hint = format!("or leave the column out with --set data.ignore={}", raw.columns[at]);
         if date(text) {
-            let what = format!("`{text}` is a date or a time, which is not read");
+            let what = format!("`{text}` is a date or a time, not a number");
             return Err(raw
                 .error(first, at, what)
                 .hint(format!("make numbers of it, such as year, month and day, {hint}")));

@@ -135,7 +135,7 @@ fn cells_must_be_what_their_column_holds() {
     refused(&bad("\"1,5\""), &format!("t.csv:10: column `z`: `1,5` {comma}"));
     refused("x;y\n1,5;a\n2,5;b\n", &format!("t.csv:2: column `x`: `1,5` {comma}"));
     for date in ["2024-01-31", "31.01.2024", "1/31/24", "12:30", "2024-01-31T10:00:00Z", "2024-01-31 10:00"] {
-        let what = format!("t.csv:2: column `d`: `{date}` is a date or a time, which is not read");
+        let what = format!("t.csv:2: column `d`: `{date}` is a date or a time, not a number");
         let hint = refused(&format!("d,y\n{date},a\n{date},b\n"), &what);
         assert!(hint.contains("data.ignore=d"), "{hint}");
     }
@@ -342,7 +342,7 @@ fn questions_may_have_other_columns_in_any_order() {
         warnings,
         ["q.csv:2: column `k`: the run has not learned `k9`; the same holds for 1 more cell of this column"]
     );
-    assert_eq!(ask("k\nk1\n").unwrap_err(), "q.csv is without 1 column that the run has learned from: `x`");
+    assert_eq!(ask("k\nk1\n").unwrap_err(), "q.csv lacks 1 column that the run has learned from: `x`");
     assert_eq!(
         ask("x,k\n3,k1\nfour,k1\n").unwrap_err().split(": ").take(2).collect::<Vec<_>>(),
         ["q.csv:3", "column `x`"]
