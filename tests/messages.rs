@@ -92,10 +92,13 @@ const UNREACHABLE: &[(&str, &[&str])] = &[
 static TOLD: LazyLock<String> = LazyLock::new(provoked::all);
 
 /// Where a text of the source is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(PartialEq)]
 enum By {
+    /// The file that this test compares.
     File,
+    /// What another test expects.
     Tests,
+    /// `--help`, which every key is in.
     Help,
     Nothing,
 }
@@ -111,7 +114,8 @@ fn texts() -> (Vec<Template>, Vec<Template>) {
         for path in sources(&folder().join(below)) {
             let place = path.strip_prefix(folder()).unwrap_or(&path).display().to_string();
             let source = std::fs::read_to_string(&path).unwrap();
-            let (code, tests) = match place.contains("tests") {
+            let is_test = below == "tests" || place.contains("/tests/") || place.ends_with("/tests.rs");
+            let (code, tests) = match is_test {
                 true => ("", source.as_str()),
                 false => code_and_tests(&source),
             };
@@ -147,7 +151,11 @@ fn told_by() -> Vec<(Template, By)> {
         () if is_told(text, &help) => By::Help,
         () => By::Nothing,
     };
-    made.into_iter().map(|t| (by(&t.text), t)).map(|(by, t)| (t, by)).collect()
+    let with = |t: Template| {
+        let by = by(&t.text);
+        (t, by)
+    };
+    made.into_iter().map(with).collect()
 }
 
 #[test]

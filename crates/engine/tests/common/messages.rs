@@ -56,10 +56,9 @@ pub fn literals(place: &str, source: &str, not: &[&str]) -> Vec<Template> {
         } else if let Some((text, len)) = raw(rest).filter(|_| !source[..at].ends_with(char::is_alphanumeric)) {
             keep(text);
             len
-        } else if rest.starts_with('"') {
-            let len = literal_len(rest);
-            literal(&rest[1..]).into_iter().for_each(&mut keep);
-            len
+        } else if let Some(inside) = rest.strip_prefix('"') {
+            literal(inside).into_iter().for_each(&mut keep);
+            literal_len(inside)
         } else {
             character_len(rest)
         };
@@ -77,15 +76,15 @@ fn raw(rest: &str) -> Option<(String, usize)> {
     Some((text[..len].to_string(), rest.len() - text.len() + len + end.len()))
 }
 
-/// The bytes of the string literal that `rest` starts with.
-fn literal_len(rest: &str) -> usize {
-    let (mut escaped, inner) = (false, &rest[1..]);
-    let end = inner.find(|c| {
+/// The bytes of a string literal, both quotation marks among them, of which `inside` follows the first.
+fn literal_len(inside: &str) -> usize {
+    let mut escaped = false;
+    let end = inside.find(|c| {
         let ends = c == '"' && !escaped;
         escaped = c == '\\' && !escaped;
         ends
     });
-    end.map_or(rest.len(), |len| len + 2)
+    end.unwrap_or(inside.len()) + 2
 }
 
 /// The bytes of the character that `rest` starts with, or of the character literal, which may be a quotation mark.
