@@ -235,7 +235,7 @@ fn arrays_of_numpy_are_tables_too() {
     let eval = run(dir, "eval a X.npy --target y.npy").good();
     assert!(eval.contains(" of 1797)"), "{eval}");
     let (_, err) = run(dir, "predict a narrow.npy").refused();
-    assert!(err.starts_with("error: narrow.npy is without 1 column that the run has learned from: `63`"), "{err}");
+    assert!(err.starts_with("error: narrow.npy lacks 1 column that the run has learned from: `63`"), "{err}");
     let (_, err) = run(dir, "predict a wide.npy").refused();
     assert!(err.starts_with("error: wide.npy has 65 columns, and the run has learned from 64"), "{err}");
     // Several numbers of a row at once: x, and its double.
@@ -382,7 +382,7 @@ fn commands_and_runs_that_do_not_fit() {
     says("predict t iris.csv", &["the run has learned from a text"]);
     std::fs::write(dir.join("other.csv"), "x0,x1,x2,x3,target\n1,2,3,4,rose\n").unwrap();
     says("eval a other.csv", &["other.csv:2: column `target`: the run has not learned a class `rose`"]);
-    says("eval a iris.npy", &["the run has learned from a table, and `iris.npy` is none"]);
+    says("eval a iris.npy", &["the run has learned from a table, and `iris.npy` is not one"]);
     says("predict a no.csv", &["there is no `no.csv`"]);
 }
 

@@ -193,16 +193,20 @@ fn tokenizers_that_cannot_be_had() {
     assert!(err.starts_with("error: bad.json: the tokenizer is not valid JSON: EOF"), "{err}");
     write(dir.path(), "bert.json", "{\"model\": {\"type\": \"WordPiece\", \"vocab\": {\"a\": 0}}}");
     let err = refused(dir.path(), "train t --set data.tokenizer=bert.json", 4);
-    let what = "error: bert.json: the tokenizer is not of a kind that can be read: its model is a WordPiece\n\nhint: ";
+    let what =
+        "error: bert.json: the tokenizer is not of a kind that can be read: its model is of type WordPiece\n\nhint: ";
     assert!(err.starts_with(what), "{err}");
     let err = refused(dir.path(), "train t --set data.tokenizer=bpe --set data.vocab=100", 2);
     let hint = "for example data.vocab = 1024";
-    assert_eq!(err, format!("error: data.vocab must be at least 256, a token a byte, got 100\n\nhint: {hint}\n"));
+    assert_eq!(
+        err,
+        format!("error: data.vocab must be at least 256, one token for each byte, got 100\n\nhint: {hint}\n")
+    );
     let err = refused(dir.path(), "train t --set data.vocab=1000", 2);
     assert!(err.starts_with("error: data.vocab is for data.tokenizer=bpe: "), "{err}");
     let err = refused(dir.path(), "train t --set data.tokenizer=bpe --set data.vocab=9000", 2);
     let start = "error: data.vocab asks for 9,000 tokens, but only 2";
-    let end = " can be learned from `t`: then no two neighbours occur twice any more\n\nhint: set data.vocab to 2";
+    let end = " can be learned from `t`: after that, no pair of neighbours occurs twice\n\nhint: set data.vocab to 2";
     assert!(err.starts_with(start) && err.contains(end), "{err}");
 }
 

@@ -411,7 +411,7 @@ fn every_message_of_the_source_is_among_them() {
 #[test]
 fn the_scanner_sees_what_is_planted() {
     let source = "// Rule::new(\"a comment\")\nlet r = Rule::new(format!(\"{n} is \\\n    not {{}} {m}\")).hint(\"do it\");\n\
-                  Rule::new(what)\n#[cfg(test)]\nRule::new(\"a test\")";
+                  Rule::new(what)\n#[cfg(test)]\nmod tests {\nRule::new(\"a test\")";
     let found = templates("a.rs", source, &["Rule::new(", ".hint("]);
     let texts: Vec<&str> = found.iter().map(|t| t.text.as_str()).collect();
     assert_eq!(texts, ["{n} is not {{}} {m}", "do it"]);

@@ -117,10 +117,11 @@ impl DataConfig {
                 Err(Error::usage("data.vocab is for data.tokenizer=bpe: other tokenizers have the size they have")
                     .hint("leave data.vocab out, or set data.tokenizer=bpe"))
             }
-            1..=255 => {
-                Err(Error::usage(format!("data.vocab must be at least 256, a token a byte, got {}", self.vocab))
-                    .hint("for example data.vocab = 1024"))
-            }
+            1..=255 => Err(Error::usage(format!(
+                "data.vocab must be at least 256, one token for each byte, got {}",
+                self.vocab
+            ))
+            .hint("for example data.vocab = 1024")),
             _ => Ok(()),
         }
     }
@@ -402,7 +403,7 @@ impl Config {
         Err(Error::usage(format!(
             "train.grad_shards must be a power of two that divides train.batch, got {shards} and a batch of {batch}"
         ))
-        .hint(format!("with a batch of {batch}, {} fits", parse::one_of(&fitting))))
+        .hint(format!("for a batch of {batch}, set it to {}", parse::one_of(&fitting))))
     }
 
     /// The size of the model's token table for a tokenizer of `tokens` tokens: `model.vocab`, or as many where that is 0.
@@ -413,7 +414,7 @@ impl Config {
         match self.model.vocab {
             0 => Ok(tokens),
             vocab if vocab < tokens => Err(Error::usage(format!(
-                "model.vocab must be at least {tokens}, the tokens of the tokenizer, got {vocab}"
+                "model.vocab must be at least {tokens}, the size of the tokenizer, got {vocab}"
             ))
             .hint("leave model.vocab at 0 to take the tokenizer's size")),
             vocab => Ok(vocab),

@@ -159,7 +159,7 @@ pub trait Encoder: Any + Debug {
 pub fn encoder_as<E: Encoder>(encoder: &dyn Encoder) -> Result<&E> {
     (encoder as &dyn Any).downcast_ref::<E>().ok_or_else(|| {
         let learned = encoder.kind().name;
-        Error::usage(format!("the run has learned from a {learned}, and this needs other data"))
+        Error::usage(format!("the run has learned from a {learned}, which this command cannot use"))
             .hint("`generate` writes with models of a text, `predict` answers with models of a table")
     })
 }

@@ -386,7 +386,7 @@ impl Trained {
         let encoder = data::encoder_of(folder.path())?;
         if loaded.meta.tokenizer_hash != encoder.hash() {
             let what = format!("{} is not the one that the run started with", encoder.kind().encoder);
-            return Err(Error::no_checkpoint(what));
+            return Err(Error::no_checkpoint(what).hint("put the old file back"));
         }
         let mut state = model::Steps::new(&config, &encoder.task())?.state(&config)?;
         checkpoint::load_into(&mut state, &loaded.tensors)?;

@@ -202,7 +202,9 @@ fn batch_of(config: &Config, rows: usize) -> Result<usize> {
     let (batch, shards) = (config.train.batch, config.train.grad_shards.max(1));
     match rows / shards * shards {
         _ if batch <= rows => Ok(batch),
-        0 => Err(Error::usage(format!("train.grad_shards must be at most {rows}, the rows to train on, got {shards}"))),
+        0 => Err(Error::usage(format!(
+            "train.grad_shards must be at most {rows}, the number of rows to train on, got {shards}"
+        ))),
         most => Ok(most),
     }
 }

@@ -123,7 +123,7 @@ pub fn against(args: &BenchArgs, peer: Peer, chosen: &[&'static Workload]) -> Ou
         }
     }
     match measured {
-        0 => Err(Error::failed(format!("{} ran none of it", peer.name())).into()),
+        0 => Err(Error::failed(format!("{} ran none of the workloads", peer.name())).into()),
         _ => Ok(()),
     }
 }

@@ -1,4 +1,6 @@
-//! Messages of errors: which ones a source can make, and whether a text shows each of them.
+//! Messages of errors: which ones a source can make, and whether a text shows each of them. Shared by the tests of the
+//! engine and those of the program.
+#![allow(dead_code, reason = "each test uses some of these")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +17,7 @@ pub struct Template {
 /// The string literals of `source` that follow one of `markers`, perhaps inside a `format!(`; tests at its end are left
 /// out.
 pub fn templates(place: &str, source: &str, markers: &[&str]) -> Vec<Template> {
-    let source = source.split("#[cfg(test)]").next().unwrap_or("");
+    let (source, _) = code_and_tests(source);
     let mut found = Vec::new();
     for marker in markers {
         for (at, _) in source.match_indices(marker) {
@@ -30,6 +32,69 @@ pub fn templates(place: &str, source: &str, markers: &[&str]) -> Vec<Template> {
         }
     }
     found
+}
+
+/// A source before and after the start of the tests at its end.
+pub fn code_and_tests(source: &str) -> (&str, &str) {
+    source.split_once("#[cfg(test)]\nmod tests {").unwrap_or((source, ""))
+}
+
+/// Every line of a string literal of `source`, in order, but for those behind one of `not`; there are none in comments.
+pub fn literals(place: &str, source: &str, not: &[&str]) -> Vec<Template> {
+    let (mut found, mut at) = (Vec::new(), 0);
+    while let Some(rest) = source.get(at..).filter(|rest| !rest.is_empty()) {
+        let line = || source[..at].matches('\n').count() + 1;
+        let mut keep = |text: String| {
+            let before = source[..at].trim_end();
+            if not.iter().any(|marker| before.ends_with(marker)) {
+                return;
+            }
+            found.extend(text.lines().map(|text| Template { place: format!("{place}:{}", line()), text: text.into() }))
+        };
+        at += if rest.starts_with("//") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if let Some((text, len)) = raw(rest).filter(|_| !source[..at].ends_with(char::is_alphanumeric)) {
+            keep(text);
+            len
+        } else if let Some(inside) = rest.strip_prefix('"') {
+            literal(inside).into_iter().for_each(&mut keep);
+            literal_len(inside)
+        } else {
+            character_len(rest)
+        };
+    }
+    found
+}
+
+/// A raw string literal at the start of `rest`, and its length.
+fn raw(rest: &str) -> Option<(String, usize)> {
+    let inner = rest.strip_prefix('r')?;
+    let text = inner.trim_start_matches('#');
+    let end = format!("\"{}", "#".repeat(inner.len() - text.len()));
+    let text = text.strip_prefix('"')?;
+    let len = text.find(&end)?;
+    Some((text[..len].to_string(), rest.len() - text.len() + len + end.len()))
+}
+
+/// The bytes of a string literal, both quotation marks among them, of which `inside` follows the first.
+fn literal_len(inside: &str) -> usize {
+    let mut escaped = false;
+    let end = inside.find(|c| {
+        let ends = c == '"' && !escaped;
+        escaped = c == '\\' && !escaped;
+        ends
+    });
+    end.unwrap_or(inside.len()) + 2
+}
+
+/// The bytes of the character that `rest` starts with, or of the character literal, which may be a quotation mark.
+fn character_len(rest: &str) -> usize {
+    let mut chars = rest.chars();
+    let first = chars.next().map_or(1, char::len_utf8);
+    let escaped = rest.starts_with("'\\");
+    let inside = chars.by_ref().take(1 + usize::from(escaped)).map(char::len_utf8).sum::<usize>();
+    let quoted = rest.starts_with('\'') && rest[first + inside..].starts_with('\'');
+    if quoted { first + inside + 1 } else { first }
 }
 
 /// A string literal up to its end, with escapes and line breaks resolved.
@@ -61,6 +126,12 @@ pub fn is_told(template: &str, told: &str) -> bool {
             None => false,
         })
     })
+}
+
+/// Whether a text has two words or more besides its holes.
+pub fn says_something(template: &Template) -> bool {
+    let words = |part: &String| part.split_whitespace().filter(|w| w.matches(char::is_alphabetic).count() > 1).count();
+    fixed_parts(&template.text).iter().map(words).sum::<usize>() > 1
 }
 
 /// What stands between the holes.

@@ -110,8 +110,10 @@ fn read_meta(find: impl Fn(&str) -> Option<String>) -> Result<(Meta, String)> {
     let format = find("format").unwrap_or_default();
     if format != FORMAT {
         return Err(match format.strip_prefix(FAMILY) {
-            Some(version) => Error::no_checkpoint(format!("is of format version {version}, which is not known here"))
-                .hint("use the version of geartrain that wrote it, or a newer one"),
+            Some(version) => Error::no_checkpoint(format!(
+                "is of format version {version}, which this version of geartrain cannot read"
+            ))
+            .hint("use the version of geartrain that wrote it, or a newer one"),
             None => Error::no_checkpoint("is a safetensors file, but not a checkpoint of geartrain"),
         });
     }

@@ -175,7 +175,10 @@ fn files_of_others_are_told_apart_from_damage() {
     };
     std::fs::write(&path, file("geartrain checkpoint 2")).unwrap();
     let error = read(&path).unwrap_err();
-    assert!(error.to_string().ends_with("is of format version 2, which is not known here"), "{error}");
+    assert!(
+        error.to_string().ends_with("is of format version 2, which this version of geartrain cannot read"),
+        "{error}"
+    );
     std::fs::write(&path, file("pt")).unwrap();
     let error = read(&path).unwrap_err();
     assert!(error.to_string().ends_with("is a safetensors file, but not a checkpoint of geartrain"), "{error}");

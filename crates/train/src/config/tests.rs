@@ -330,7 +330,7 @@ fn a_vocabulary_is_for_bpe_and_has_all_bytes() {
     }
     for vocab in ["1", "255"] {
         let error = build(&[bpe, ("data.vocab", vocab)]).unwrap_err();
-        assert_eq!(error.what, format!("data.vocab must be at least 256, a token a byte, got {vocab}"));
+        assert_eq!(error.what, format!("data.vocab must be at least 256, one token for each byte, got {vocab}"));
     }
     for other in ["char", "byte", "my.json"] {
         let error = build(&[("data.tokenizer", other), ("data.vocab", "300")]).unwrap_err();
@@ -456,7 +456,7 @@ fn the_token_table_is_as_large_as_asked_for() {
     config.model.vocab = 128;
     assert_eq!(config.vocab_for(65), Ok(128));
     let error = config.vocab_for(256).unwrap_err();
-    assert_eq!(error.what, "model.vocab must be at least 256, the tokens of the tokenizer, got 128");
+    assert_eq!(error.what, "model.vocab must be at least 256, the size of the tokenizer, got 128");
     assert_eq!(error.hint.as_deref(), Some("leave model.vocab at 0 to take the tokenizer's size"));
 }
 

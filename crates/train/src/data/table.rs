@@ -61,7 +61,7 @@ fn read(source: Source, config: &Config, wanted: Use) -> Result<Raw> {
             .hint("name the file, as in `geartrain train FILE.csv --target COLUMN`"));
     };
     if !(kind.reads)(path) {
-        let what = format!("the run has learned from a {}, and `{}` is none", kind.name, path.display());
+        let what = format!("the run has learned from a {}, and `{}` is not one", kind.name, path.display());
         return Err(Error::usage(what).hint("give data of the form that the run was trained with"));
     }
     let raw = match source {

@@ -126,7 +126,7 @@ fn learn(text: &Text, kind: TokenizerKind, vocab: usize) -> Result<(Tokenizer, S
     let reached = tokenizer.vocab_size();
     if vocab > reached && kind == TokenizerKind::Bpe {
         let what = format!(
-            "data.vocab asks for {}, but only {} can be learned from {}: then no two neighbours occur twice any more",
+            "data.vocab asks for {}, but only {} can be learned from {}: after that, no pair of neighbours occurs twice",
             count(vocab, "token"),
             thousands(reached),
             text.label

@@ -73,22 +73,23 @@ pub(super) fn read(text: &str) -> Result<Tokenizer> {
     let model = &value["model"];
     let Some(vocab) = model["vocab"].as_object().filter(|_| model.is_object()) else {
         let what = match model["type"].as_str() {
-            Some(kind) => return Err(unfit(&format!("its model is a {kind}"))),
+            Some(kind) => return Err(unfit(&format!("its model is of type {kind}"))),
             None => "the tokenizer has no model",
         };
         return Err(Error::no_checkpoint(what)
             .hint("a tokenizer.json in the format of Hugging Face's tokenizers library is needed"));
     };
     // Older files leave the type of the model out; those with merges are BPE.
-    let kind = model["type"].as_str().unwrap_or(if model["merges"].is_array() { "BPE" } else { "model of no type" });
+    let kind = model["type"].as_str().or(model["merges"].is_array().then_some("BPE"));
     let splits = &value["pre_tokenizer"];
     let merged = model["merges"].as_array().is_some_and(|merges| !merges.is_empty());
     let words = splits["use_regex"] != false;
     match kind {
-        "WordLevel" if *splits == char_split() => read_chars(vocab),
-        "BPE" if splits["type"] == "ByteLevel" && !words && !merged => read_bytes(vocab),
-        "BPE" => read_bpe(&value, vocab),
-        kind => Err(unfit(&format!("its model is a {kind}"))),
+        Some("WordLevel") if *splits == char_split() => read_chars(vocab),
+        Some("BPE") if splits["type"] == "ByteLevel" && !words && !merged => read_bytes(vocab),
+        Some("BPE") => read_bpe(&value, vocab),
+        Some(kind) => Err(unfit(&format!("its model is of type {kind}"))),
+        None => Err(unfit("its model has no type")),
     }
 }
 
@@ -195,7 +196,7 @@ fn read_added(value: &Value) -> Result<Vec<Added>> {
             return Err(damaged(&format!("the added token {token} has no content or no id")));
         };
         if let Some(name) = ["single_word", "lstrip", "rstrip"].into_iter().find(|name| token[name] == true) {
-            return Err(unfit(&format!("the added token `{}` is {name}", text.escape_debug())));
+            return Err(unfit(&format!("the added token `{}` sets {name}", text.escape_debug())));
         }
         if added.iter().any(|known: &Added| known.text == text) {
             return Err(damaged(&format!("the added token `{}` is there twice", text.escape_debug())));

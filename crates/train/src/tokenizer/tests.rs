@@ -113,13 +113,13 @@ fn other_files_are_refused_with_the_reason() {
     assert_eq!(refuse("{}").what, "the tokenizer has no model");
     let prefix = "the tokenizer is not of a kind that can be read: ";
     let error = refuse(r#"{"model": {"type": "Unigram", "vocab": []}}"#);
-    assert_eq!(error.what, format!("{prefix}its model is a Unigram"));
+    assert_eq!(error.what, format!("{prefix}its model is of type Unigram"));
     let hint =
         "those that can be read: byte-level BPE that cuts words as GPT-2 does, and the characters or bytes of a run";
     assert_eq!(error.hint.as_deref(), Some(hint));
     assert_eq!(
         refuse(r#"{"model": {"type": "WordPiece", "vocab": {}}}"#).what,
-        format!("{prefix}its model is a WordPiece")
+        format!("{prefix}its model is of type WordPiece")
     );
     let merged = Tokenizer::bytes().to_json().replace("\"merges\": []", "\"merges\": [\"a b\"]");
     let what = "words are cut by ByteLevel, not by ByteLevel with GPT-2's rule";

@@ -39,7 +39,7 @@ fn keys_must_fit_each_other() {
         let (what, hint) = check(&[("train.grad_shards", shards), ("train.batch", batch)]).unwrap_err();
         let rule = "train.grad_shards must be a power of two that divides train.batch";
         assert_eq!(what, format!("{rule}, got {shards} and a batch of {batch}"));
-        assert_eq!(hint, format!("with a batch of {batch}, {fits} fits"));
+        assert_eq!(hint, format!("for a batch of {batch}, set it to {fits}"));
     }
     assert!(check(&[("train.grad_shards", "16"), ("train.batch", "16")]).is_ok());
     let mut config = text_defaults();

@@ -148,8 +148,8 @@ fn check_quotes(record: &[u8], label: &str, line: u64) -> Result<()> {
     if record.iter().filter(|byte| **byte == b'"').count().is_multiple_of(2) {
         return Ok(());
     }
-    Err(Error::usage(format!("{label}:{line}: a quotation mark is without its pair"))
-        .hint("inside a cell in quotation marks, one that is meant is written twice: \"a 5\"\" pipe\""))
+    Err(Error::usage(format!("{label}:{line}: a quotation mark is not closed"))
+        .hint("inside a cell in quotation marks, write a quotation mark twice: \"a 5\"\" pipe\""))
 }
 
 /// Ends of lines: LF, CR LF, or CR alone.

@@ -40,7 +40,7 @@ pub(super) fn encode(how: &Preprocessing, raw: &Raw) -> Result<Encoded> {
         how.columns.iter().map(|column| column.name.clone()).filter(|name| raw.column(name).is_none()).collect();
     if !missing.is_empty() {
         let (n, lost) = (count(missing.len(), "column"), list(&missing));
-        return Err(Error::usage(format!("{} is without {n} that the run has learned from: {lost}", raw.label))
+        return Err(Error::usage(format!("{} lacks {n} that the run has learned from: {lost}", raw.label))
             .hint("give the table all columns of the training data but the target"));
     }
     let stride = how.numbers();

@@ -104,7 +104,7 @@ fn target(raw: &Raw, config: &Config, notes: &mut Vec<String>) -> Result<Chosen>
             "data.task=classification wants one target a row, got {}",
             raw.targets.len()
         ))
-        .hint("give the class of each row as one whole number, in an array of (rows)"));
+        .hint("give the class of each row as one whole number, in an array of the shape (rows)"));
     }
     let numbers = several || numeric(raw, first);
     if !numbers && config.data.task == TaskKind::Regression {
@@ -188,7 +188,7 @@ fn learned_classes(raw: &Raw, column: usize, numbers: bool) -> Result<(Learned, 
     if classes.len() > CLASSES || classes.len() > FEW && classes.len() * 2 > raw.rows {
         let (n, rows) = (count(classes.len(), "different value"), count(raw.rows, "row"));
         return Err(Error::usage(format!("the target `{name}` has {n} in {rows}, too many to be classes")).hint(
-            "choose a column whose values come back: each class needs several rows, and there may be 1,000 classes",
+            "choose a column whose values recur: each class needs several rows, and there may be at most 1,000 classes",
         ));
     }
     let places: HashMap<&str, u32> = classes.iter().map(String::as_str).zip(0u32..).collect();
@@ -288,7 +288,7 @@ impl Looking<'_> {
         let Cell::Text(text) = raw.cell(first, at) else { return Ok(true) };
         let hint = format!("or leave the column out with --set data.ignore={}", raw.columns[at]);
         if date(text) {
-            let what = format!("`{text}` is a date or a time, which is not read");
+            let what = format!("`{text}` is a date or a time, not a number");
             return Err(raw
                 .error(first, at, what)
                 .hint(format!("make numbers of it, such as year, month and day, {hint}")));

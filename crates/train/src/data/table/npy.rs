@@ -140,11 +140,12 @@ pub(super) fn read(path: &Path, config: &Config, wanted: Use) -> Result<Raw> {
             if y.rows != x.rows {
                 let (n, m) = (count(x.rows, "row"), count(y.rows, "row"));
                 return Err(Error::usage(format!("{} has {n}, and {} has {m}", x.label, y.label))
-                    .hint("features and targets must have a row for each other"));
+                    .hint("each row of the features needs one row of targets"));
             }
             hash = super::sha256(format!("{hash} {}", super::sha256(&y.bytes)).as_bytes());
             if y.columns == 0 {
-                return Err(Error::usage(format!("{} has no numbers", y.label)).hint("targets are an array of (rows)"));
+                return Err(Error::usage(format!("{} has no numbers", y.label))
+                    .hint("targets are an array of the shape (rows)"));
             }
             let name = |i: usize| if y.columns == 1 { "y".to_string() } else { format!("y{i}") };
             columns.extend((0..y.columns).map(name));
@@ -154,7 +155,9 @@ pub(super) fn read(path: &Path, config: &Config, wanted: Use) -> Result<Raw> {
     };
     let (label, rows) = (x.label.clone(), x.rows);
     if rows == 0 {
-        return Err(Error::usage(format!("{label} has no rows")).hint("features are an array of (rows, features)"));
+        return Err(
+            Error::usage(format!("{label} has no rows")).hint("features are an array of the shape (rows, features)")
+        );
     }
     let name = super::short_name(path);
     Ok(Raw { label, name, hash, columns, targets, rows, cells: Box::new(Pair { x, y }) })
@@ -194,8 +197,7 @@ fn parse(label: &str, bytes: Vec<u8>) -> std::result::Result<Array, String> {
     let (header, start) = header(&bytes)?;
     let descr = value(header, "descr")?;
     let descr = descr.trim_matches(['\'', '"']);
-    let number =
-        Number::parse(descr).ok_or_else(|| format!("holds `{descr}`, which are no numbers that are read here"))?;
+    let number = Number::parse(descr).ok_or_else(|| format!("holds values of type `{descr}`, which cannot be read"))?;
     let by_column = match value(header, "fortran_order")? {
         "True" => true,
         "False" => false,
@@ -227,7 +229,7 @@ fn parse(label: &str, bytes: Vec<u8>) -> std::result::Result<Array, String> {
 
 /// The header's text, and where the numbers start.
 fn header(bytes: &[u8]) -> std::result::Result<(&str, usize), String> {
-    let rest = bytes.strip_prefix(b"\x93NUMPY").ok_or("is no .npy file: it does not begin with \\x93NUMPY")?;
+    let rest = bytes.strip_prefix(b"\x93NUMPY").ok_or("is not an .npy file: it does not begin with \\x93NUMPY")?;
     let (length, from) = match *rest {
         [1, _, a, b, ..] => (usize::from(u16::from_le_bytes([a, b])), 10),
         [2 | 3, _, a, b, c, d, ..] => (u32::from_le_bytes([a, b, c, d]) as usize, 12),

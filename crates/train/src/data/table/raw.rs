@@ -104,7 +104,7 @@ impl Raw {
             ),
             Some(_) => error(
                 format!("{shown} is not a finite number"),
-                "correct the cell; one that is not known is left empty, or NaN in an array, with --set data.missing=mean",
+                "correct the cell; a number that is not known is left empty (NaN in an array), with --set data.missing=mean",
             ),
             None if comma_number(&shown[1..shown.len() - 1]) => error(
                 format!("{shown} is not a number: a decimal point is `.`, and nothing sets thousands apart"),

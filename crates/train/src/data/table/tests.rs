@@ -108,7 +108,7 @@ fn rows_must_be_whole_and_places_are_lines_of_the_file() {
     refused("x,y\r1,a\r2,b,c\r", "t.csv:3: this row has 3 cells, the header has 2");
     // A cell with line breaks: the next row begins two lines later.
     refused("x,y\n1,\"a\nb\nc\"\n2,b,c\n", "t.csv:5: this row has 3 cells, the header has 2");
-    let hint = refused("x,y\n1,a\n2,\"b\n3,c\n", "t.csv:3: a quotation mark is without its pair");
+    let hint = refused("x,y\n1,a\n2,\"b\n3,c\n", "t.csv:3: a quotation mark is not closed");
     assert!(hint.contains("\"\""), "{hint}");
     let (what, _) = Files::new(&[("t.csv", b"x,y\n1,a\n2,\xe9\n")]).refused("t.csv", &[Y]);
     assert_eq!(what, "t.csv:3: not UTF-8 text");
@@ -142,7 +142,7 @@ fn cells_must_be_what_their_column_holds() {
     let euro: String = (0..40).map(|i| format!("{i};{i},5\n")).collect();
     refused(&format!("x;y\n{euro}"), &format!("t.csv:2: column `y`: `0,5` {comma}"));
     for date in ["2024-01-31", "31.01.2024", "1/31/24", "12:30", "2024-01-31T10:00:00Z", "2024-01-31 10:00"] {
-        let what = format!("t.csv:2: column `d`: `{date}` is a date or a time, which is not read");
+        let what = format!("t.csv:2: column `d`: `{date}` is a date or a time, not a number");
         let hint = refused(&format!("d,y\n{date},a\n{date},b\n"), &what);
         assert!(hint.contains("data.ignore=d"), "{hint}");
     }
@@ -349,7 +349,7 @@ fn questions_may_have_other_columns_in_any_order() {
         warnings,
         ["q.csv:2: column `k`: the run has not learned `k9`; the same holds for 1 more cell of this column"]
     );
-    assert_eq!(ask("k\nk1\n").unwrap_err(), "q.csv is without 1 column that the run has learned from: `x`");
+    assert_eq!(ask("k\nk1\n").unwrap_err(), "q.csv lacks 1 column that the run has learned from: `x`");
     assert_eq!(
         ask("x,k\n3,k1\nfour,k1\n").unwrap_err().split(": ").take(2).collect::<Vec<_>>(),
         ["q.csv:3", "column `x`"]

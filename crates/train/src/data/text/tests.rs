@@ -205,7 +205,7 @@ fn a_text_learns_as_many_tokens_as_it_is_asked_for() {
     let reached = learn(&Text::open(None).unwrap(), TokenizerKind::Bpe, 0).unwrap().0.vocab_size();
     assert_eq!(reached, VOCAB, "left open, it is no error");
     let start = "data.vocab asks for 100,000 tokens, but only ";
-    let end = " can be learned from the embedded names: then no two neighbours occur twice any more";
+    let end = " can be learned from the embedded names: after that, no pair of neighbours occurs twice";
     assert!(error.what.starts_with(start) && error.what.ends_with(end), "{error}");
     // What the hint says works.
     let most = error.hint.unwrap().split(' ').nth(3).unwrap().to_string();
@@ -295,6 +295,7 @@ fn a_text_that_changes_between_two_looks_is_refused() {
     fs::write(&path, "two text").unwrap();
     let error = Corpus::of(&text, &scan, Tokenizer::bytes(), None).unwrap_err();
     assert_eq!(error.what, format!("`{}` changed while it was read", path.display()));
+    assert_eq!(error.hint.unwrap(), "start again when it is finished");
 }
 
 #[test]

@@ -226,7 +226,7 @@ fn files_that_would_give_other_ids_are_refused() {
     assert_eq!(refuse("/decoder/type", "WordPiece".into()), unfit("it is decoded by WordPiece, not by ByteLevel"));
     assert_eq!(refuse("/model/dropout", 0.1.into()), unfit("it leaves out merges at random"));
     assert_eq!(refuse("/model/end_of_word_suffix", "</w>".into()), unfit("its end_of_word_suffix is \"</w>\""));
-    assert_eq!(refuse("/added_tokens/0/lstrip", true.into()), unfit("the added token `<|endoftext|>` is lstrip"));
+    assert_eq!(refuse("/added_tokens/0/lstrip", true.into()), unfit("the added token `<|endoftext|>` sets lstrip"));
     let template = serde_json::json!({"type": "TemplateProcessing"});
     assert_eq!(refuse("/post_processor", template), unfit("it puts tokens around a text, by TemplateProcessing"));
 }

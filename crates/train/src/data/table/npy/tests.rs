@@ -58,16 +58,16 @@ fn arrays_by_column_and_of_later_versions_are_the_same() {
 fn files_that_are_no_arrays_of_numbers_are_refused() {
     let refused = |bytes: Vec<u8>, what: &str| assert_eq!(parse("x.npy", bytes).unwrap_err(), what);
     let good = npy("<f8", false, "(2, 3)", &f64s([0.0; 6]));
-    refused(b"PK\x03\x04".to_vec(), "is no .npy file: it does not begin with \\x93NUMPY");
-    refused(vec![], "is no .npy file: it does not begin with \\x93NUMPY");
+    refused(b"PK\x03\x04".to_vec(), "is not an .npy file: it does not begin with \\x93NUMPY");
+    refused(vec![], "is not an .npy file: it does not begin with \\x93NUMPY");
     refused(good[..good.len() - 1].to_vec(), "is cut off: 47 of 48 bytes of numbers are there");
     refused([good.clone(), vec![0]].concat(), "has 49 bytes of numbers, and its shape (2, 3) needs 48");
     refused(good[..40].to_vec(), "is cut off in its header");
     refused(good[..8].to_vec(), "is cut off in its header");
     refused(b"\x93NUMPY\x09\x00\x01\x00a".to_vec(), "has version 9 of the format, and 1 to 3 are read");
-    refused(npy("<U5", false, "(1,)", &[0; 20]), "holds `<U5`, which are no numbers that are read here");
-    refused(npy("|O", false, "(1,)", &[0; 8]), "holds `|O`, which are no numbers that are read here");
-    refused(npy("<f2", false, "(1,)", &[0; 2]), "holds `<f2`, which are no numbers that are read here");
+    refused(npy("<U5", false, "(1,)", &[0; 20]), "holds values of type `<U5`, which cannot be read");
+    refused(npy("|O", false, "(1,)", &[0; 8]), "holds values of type `|O`, which cannot be read");
+    refused(npy("<f2", false, "(1,)", &[0; 2]), "holds values of type `<f2`, which cannot be read");
     refused(npy("<f8", false, "(1, 2, 1)", &[0; 16]), "has 3 axes, and one or two are read: its shape is (1, 2, 1)");
     refused(npy("<f8", false, "()", &[0; 8]), "has 0 axes, and one or two are read: its shape is ()");
     refused(npy("<f8", false, "(1, x)", &[0; 8]), "has a damaged header: the shape is `(1, x)`");
