@@ -271,6 +271,8 @@ fn fault(output: &Output) -> Option<String> {
     let code = output.status.code();
     let sound = match code {
         Some(0) => !err.contains("panicked") && !err.starts_with("error"),
+        // Without any word there is no mistake to name: the help says what could be given.
+        Some(2) if err.contains("\nUsage: geartrain <COMMAND>") => true,
         Some(1..=4) => err.contains("error: ") && !err.contains("has a bug") && !err.contains("panicked"),
         _ => false,
     };
