@@ -247,6 +247,7 @@ fn a_closed_pipe_ends_quietly() {
         "lesson xor",
         "lesson optimizers",
         "explain tokens",
+        "explain",
         "gradcheck --ops",
         "gradcheck --ops --json",
         "generate a --prompt Ann --tokens 3000",

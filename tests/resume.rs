@@ -362,3 +362,31 @@ fn products_in_bfloat16_have_numbers_of_their_own() {
     let (ours, full) = (loss(&metrics(&b)), loss(&straight.metrics));
     assert!(ours != full && (ours - full).abs() < 0.02, "{ours} {full}");
 }
+
+/// What a run that stopped early tells and writes at its end is what its best checkpoint gives afterwards.
+#[test]
+fn an_early_stop_ends_with_its_best() {
+    let dir = folder();
+    // Letters at random: all that can be learned is learned soon, and what comes after is learned by heart.
+    let mut x = 1u32;
+    let mut letter = || {
+        x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        char::from(b'a' + (x >> 29) as u8)
+    };
+    let lines: String = (0..60).map(|_| (0..8).map(|_| letter()).collect::<String>() + "\n").collect();
+    std::fs::write(dir.path().join("letters.txt"), lines).unwrap();
+    let model = "--model ngram --context 4 --batch 16 --set model.hidden=64 --steps 1000";
+    let stops = "--set train.patience=2 --set train.eval_every=20 --set train.save_every=50";
+    let out = run(dir.path(), &format!("train letters.txt {model} {stops} --json --out a")).good();
+    let done = common::json(&out).pop().unwrap();
+    let (steps, best) = (done["steps"].as_u64().unwrap(), done["best_step"].as_u64().unwrap());
+    assert_eq!((done["stopped_early"].as_bool(), steps - best), (Some(true), 40), "{done}");
+    let told: Vec<Value> = common::json(&out).into_iter().filter(|line| line["val_loss"].is_f64()).collect();
+    let lowest = told.iter().map(|line| line["val_loss"].as_f64().unwrap()).fold(f64::INFINITY, f64::min);
+    assert_eq!(done["val_loss"].as_f64(), Some(lowest));
+    let measured = common::json(&run(dir.path(), "eval a --json").good()).remove(0);
+    assert_eq!((&measured["step"], &measured["val_loss"]), (&done["best_step"], &done["val_loss"]));
+    // There is nothing to go on with, and it is told in the same words.
+    let again = common::json(&run(dir.path(), "resume a --json").good()).pop().unwrap();
+    assert_eq!(again, done);
+}

@@ -11,13 +11,18 @@ use super::output::{line, print};
 /// What `explain` takes.
 #[derive(Args)]
 pub struct ExplainArgs {
-    /// A lesson (xor, tokens) or an operation (sigmoid, matmul, ...)
-    what: String,
+    /// A lesson (xor, tokens) or an operation (sigmoid, matmul, ...); left out: lists them
+    what: Option<String>,
 }
 
 /// Prints the listing of a lesson's network, or what an operation is.
 pub fn explain(args: &ExplainArgs) -> Outcome {
-    if let Some(op) = OPS.iter().find(|op| op.name() == args.what) {
+    let with_network = || lesson::LESSONS.iter().filter(|lesson| lesson.network.is_some()).map(|lesson| lesson.name);
+    let Some(what) = &args.what else {
+        list("lessons with a network", with_network())?;
+        return list("operations", OPS.iter().map(|op| op.name()));
+    };
+    if let Some(op) = OPS.iter().find(|op| op.name() == what) {
         let text = op.explain();
         line(&format!("{}: {}", op.name(), text.what))?;
         line(&format!("  formula     {}", text.formula))?;
@@ -27,12 +32,25 @@ pub fn explain(args: &ExplainArgs) -> Outcome {
         }
         return line(&format!("  cost        {}", text.cost));
     }
-    if geartrain::lesson::find(&args.what).is_none() {
-        let with_network = lesson::LESSONS.iter().filter(|lesson| lesson.network.is_some());
-        let names = with_network.map(|lesson| lesson.name).chain(OPS.iter().map(|op| op.name()));
-        let what = format!("there is nothing called `{}` to explain", args.what);
-        Err(super::lesson::unknown(&what, &args.what, names))?;
+    if lesson::find(what).is_none() {
+        let error = format!("there is nothing called `{what}` to explain");
+        Err(super::lesson::unknown(&error, what, with_network().chain(OPS.iter().map(|op| op.name()))))?;
     }
-    let network = super::lesson::network(&args.what)?;
+    let network = super::lesson::network(what)?;
     print(&network.listing().map_err(|e| Error::failed(e.to_string()))?)
+}
+
+/// Names under a heading, in lines of 80 columns.
+fn list<'a>(heading: &str, names: impl Iterator<Item = &'a str>) -> Outcome {
+    let mut lines = vec![String::new()];
+    for name in names {
+        if lines.last().is_some_and(|line| line.len() + name.len() + 3 > 80) {
+            lines.push(String::new());
+        }
+        if let Some(line) = lines.last_mut() {
+            *line += &format!("  {name}");
+        }
+    }
+    line(heading)?;
+    lines.iter().try_for_each(|text| line(text))
 }
