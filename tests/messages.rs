@@ -32,6 +32,7 @@ const NO_MESSAGES: &[(&str, &[&str])] = &[
             "steps {} to {end}",
             "no step is left",
             "loss {loss:.4}  rate {lr:.2e}  {speed} {}s/s  {} left",
+            "lessons with a network",
             "{}, all done before",
             "{} in {time}, {} in all",
             "it was lower before: {loss:.4} at step {step}; fewer --steps, or --set train.patience=3, would keep that",
