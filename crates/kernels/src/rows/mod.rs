@@ -8,7 +8,6 @@
 
 mod along;
 mod cross_entropy;
-mod log_softmax;
 mod normalize;
 mod rms;
 mod scale;
@@ -18,10 +17,9 @@ mod tests;
 
 pub(crate) use along::{add_along, one_hot, take_along, top_k};
 pub(crate) use cross_entropy::{cross_entropy, cross_entropy_grad};
-pub(crate) use log_softmax::log_softmax;
 pub(crate) use normalize::{normalize, normalize_grad};
 pub(crate) use rms::{rms_normalize, rms_normalize_grad};
-pub(crate) use softmax::{exponentials, softmax};
+pub(crate) use softmax::{exponentials, log_softmax, softmax};
 
 use crate::math::Real;
 use crate::reduce::axes::Axes;

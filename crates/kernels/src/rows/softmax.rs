@@ -152,27 +152,67 @@ impl<T: Real> Group<T> {
 /// out = exp(x - max) / sum(exp(x - max)) along the last axis, by a true division. Some elements of a row may be -inf
 /// (0 comes out); where all are, or one is +inf or NaN, the row is NaN.
 pub(crate) fn softmax(isa: Isa, outs: &[View], ins: &[View]) -> Result<Box<dyn Step>, String> {
+    along_rows::<false>(isa, outs, ins)
+}
+
+/// out = (x - max) - ln(sum(exp(x - max))) along the last axis. Some elements of a row may be -inf (-inf comes out);
+/// where all are, or one is +inf or NaN, the row is NaN.
+pub(crate) fn log_softmax(isa: Isa, outs: &[View], ins: &[View]) -> Result<Box<dyn Step>, String> {
+    along_rows::<true>(isa, outs, ins)
+}
+
+fn along_rows<const LOG: bool>(isa: Isa, outs: &[View], ins: &[View]) -> Result<Box<dyn Step>, String> {
     let (out, [x]) = arity(outs, ins)?;
     let dtype = float(&[x, out])?;
     expect("output", &out, x.shape.dims())?;
     let x = Rows::of(&x)?;
-    Ok(for_wide!(dtype, isa, V => Softmax::<V> { plan: Plan::of(&x), x, out, kind: PhantomData }))
+    Ok(for_wide!(dtype, isa, V => Softmax::<V, LOG> { plan: Plan::of(&x), x, out, kind: PhantomData }))
 }
 
-struct Softmax<V> {
+/// Probabilities, or if `LOG` their logarithms.
+struct Softmax<V, const LOG: bool> {
     plan: Plan,
     x: Rows,
     out: View,
     kind: PhantomData<V>,
 }
 
-impl<V: Wide> Body for Softmax<V> {
+impl<V: Wide, const LOG: bool> Softmax<V, LOG> {
+    /// Writes rows `start..start + count` to `out`.
+    ///
+    /// # Safety
+    /// As for [`Group::of`], whose `out` it is; the rows of `out` can be written.
+    #[inline(always)]
+    unsafe fn group(&self, bases: &Bases, [start, count]: [usize; 2], scratch: *mut V::T, out: *mut V::T) {
+        let (range, len) = ([start, count], self.x.len);
+        // SAFETY: the caller's promise; logarithms need no exponentials afterwards, so none are written.
+        unsafe {
+            if LOG {
+                let none = std::ptr::null_mut();
+                let group = Group::of::<V, false>(&self.plan, &self.x, bases, range, scratch, none);
+                let logs = V::load(group.sums.as_ptr()).map(count, Real::ln).lanes();
+                for (i, log) in logs.into_iter().enumerate().take(count) {
+                    let (most, log) = (V::splat(group.most[i]), V::splat(log));
+                    wide::each::<V, 1>(out.add(i * len), [group.rows[i]], len, |_, [x]| x.sub(most).sub(log));
+                }
+            } else {
+                let group = Group::of::<V, true>(&self.plan, &self.x, bases, range, scratch, out);
+                for i in 0..count {
+                    let sum = V::splat(group.sums[i]);
+                    wide::each::<V, 1>(out.add(i * len), [group.exps(i)], len, |_, [e]| e.div(sum));
+                }
+            }
+        }
+    }
+}
+
+impl<V: Wide, const LOG: bool> Body for Softmax<V, LOG> {
     fn parallel(&self) -> bool {
         self.x.parallel(PARALLEL_EXP)
     }
 
     fn scratch(&self) -> usize {
-        self.plan.scratch::<V::T>(&self.x)
+        if LOG { self.x.scratch::<V::T>() } else { self.plan.scratch::<V::T>(&self.x) }
     }
 
     #[inline(always)]
@@ -186,13 +226,8 @@ impl<V: Wide> Body for Softmax<V> {
             let count = self.plan.group.min(rows.end - start);
             // SAFETY: the rows exist, and they are this worker's.
             unsafe {
-                let out = target(bases, &self.out, start, len);
-                let scratch = worker.scratch.cast();
-                let group = Group::of::<V, true>(&self.plan, &self.x, bases, [start, count], scratch, out);
-                for i in 0..count {
-                    let sum = V::splat(group.sums[i]);
-                    wide::each::<V, 1>(out.add(i * len), [group.exps(i)], len, |_, [e]| e.div(sum));
-                }
+                let out = target::<V::T>(bases, &self.out, start, len);
+                self.group(bases, [start, count], worker.scratch.cast(), out);
             }
         }
         Ok(())
