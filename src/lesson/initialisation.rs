@@ -135,7 +135,7 @@ fn tried(spread: f64, bias: bool) -> Result<Tried, LessonError> {
         let course = course(Init::Normal { std: spread }, bias, seed)?;
         epochs.extend(course.learned.map(|epoch| epoch as u64));
         losses.push(course.losses[EPOCHS - 1]);
-        parameters = course.trained.parameters;
+        parameters = course.trained.state.parameters();
     }
     epochs.sort_unstable();
     losses.sort_by(f64::total_cmp);
@@ -187,7 +187,7 @@ fn biases(page: &mut Page) -> Result<(), LessonError> {
     for (name, bias) in KINDS {
         let (loss, trained) = and(bias)?;
         let p = &trained.before_last_update;
-        rows.push(row![name, trained.parameters, loss, p[0], p[1], p[2], p[3]]);
+        rows.push(row![name, trained.state.parameters(), loss, p[0], p[1], p[2], p[3]]);
     }
     page.table("and", &columns, &rows);
     page.paragraph(&format!(

@@ -52,8 +52,6 @@ pub struct Trained {
     pub before_last_update: Vec<f64>,
     /// Predictions of the trained network.
     pub after_last_update: Vec<f64>,
-    /// Number of trained numbers.
-    pub parameters: usize,
     /// The trained parameters.
     pub state: State,
 }
@@ -90,8 +88,7 @@ pub fn train(graph: &Graph, seed: u64, epochs: usize, mut see: impl FnMut(Epoch)
     let before_last_update = read(&program);
     let trained = state.clone();
     program.run(&mut state, &batch)?;
-    let parameters = state.parameters();
-    Ok(Trained { before_last_update, after_last_update: read(&program), parameters, state: trained })
+    Ok(Trained { before_last_update, after_last_update: read(&program), state: trained })
 }
 
 impl Network {

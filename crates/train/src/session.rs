@@ -70,6 +70,15 @@ pub struct Session {
     stopping: Stopping,
     /// The step of the newest checkpoint.
     saved: Option<u64>,
+    curve: Curve,
+}
+
+/// What the steps of a run took, and what its last planned evaluation found.
+struct Course {
+    time: Duration,
+    scores: Option<Scores>,
+    /// The step of that evaluation.
+    evaluated: Option<u64>,
 }
 
 impl Session {
@@ -103,7 +112,17 @@ impl Session {
         let metrics = Metrics::create(&folder.metrics_path())?;
         let events = events(trainer.config(), &folder)?;
         let stopping = Stopping::new(trainer.config(), None);
-        Ok(Session { trainer, folder, metrics, events, done: 0, best: None, stopping, saved: None })
+        Ok(Session {
+            trainer,
+            folder,
+            metrics,
+            events,
+            done: 0,
+            best: None,
+            stopping,
+            saved: None,
+            curve: Curve::default(),
+        })
     }
 
     /// Opens a run to go on from its newest checkpoint that verifies. `sets` override `data.path`, `train.threads` and
@@ -126,7 +145,8 @@ impl Session {
         let stopping = Stopping::new(trainer.config(), waiting);
         let metrics = Metrics::resume(&folder.metrics_path(), done)?;
         let events = events(trainer.config(), &folder)?;
-        let session = Session { trainer, folder, metrics, events, done, best, stopping, saved: Some(done) };
+        let curve = Curve::of(&metrics::read(&folder.metrics_path())?);
+        let session = Session { trainer, folder, metrics, events, done, best, stopping, saved: Some(done), curve };
         Ok((session, loaded.passed_over))
     }
 
@@ -136,49 +156,9 @@ impl Session {
     /// A number that is not finite (the last good state is saved); files that cannot be written.
     pub fn run(mut self, until: Option<u64>, interrupt: &Interrupt, watch: &mut dyn Watch) -> Result<Outcome> {
         let planned = self.trainer.config().train.steps;
-        let end = until.unwrap_or(planned).min(planned);
-        watch.start(&self.trainer, self.folder.path(), self.done, end);
-        let mut curve = Curve::of(&metrics::read(&self.folder.metrics_path())?);
-        let (mut time, mut since, mut last_line) = (Duration::ZERO, Duration::ZERO, self.done);
-        let (mut scores, mut evaluated) = (None, None);
-        let began = self.done;
-        while self.done < end && self.stopping.stopped().is_none() && interrupt.requested().is_none() {
-            let start = Instant::now();
-            let next = self.done + 1;
-            let told = next == 1 || next.is_multiple_of(EVERY) || next == end;
-            let (step, layers) = match self.step(told) {
-                Ok(step) => step,
-                Err(error) => return Err(self.rescue(error, watch)),
-            };
-            let spent = start.elapsed();
-            (time, since) = (time + spent, since + spent);
-            self.done += 1;
-            watch.step(self.done, step.loss, step.lr);
-            // A line of the last step before `until` is told and not kept: the metrics are those of a straight run.
-            let kept = self.done == 1 || self.done.is_multiple_of(EVERY) || self.done == planned;
-            if told {
-                let ms = since.as_secs_f64() * 1e3 / (self.done - last_line) as f64;
-                let line = Train { step: self.done, loss: step.loss, lr: step.lr, grad_norm: step.grad_norm, ms };
-                self.tell_line(line.into(), kept, &mut curve, watch)?;
-                (since, last_line) = (Duration::ZERO, self.done);
-            }
-            if let Some(layers) = layers {
-                self.tell_line(Layers { step: self.done, layers }.into(), kept, &mut curve, watch)?;
-            }
-            let config = &self.trainer.config().train;
-            let due = |every: u64| every > 0 && self.done.is_multiple_of(every);
-            let (evaluate, save) = (due(config.eval_every) || self.done == planned, due(config.save_every));
-            let keep_best = config.patience > 0;
-            if evaluate {
-                scores = self.evaluate(true, &mut curve, watch)?;
-                evaluated = Some(self.done);
-            }
-            // With early stopping the best step is the one that counts in the end.
-            let improved = evaluate && keep_best && self.best.is_some_and(|best| best.step == self.done);
-            if save || improved {
-                self.save(watch)?;
-            }
-        }
+        let (began, end) = (self.done, until.unwrap_or(planned).min(planned));
+        watch.start(&self.trainer, self.folder.path(), began, end);
+        let Course { time, mut scores, evaluated } = self.train(end, interrupt, watch)?;
         if self.saved != Some(self.done) {
             self.save(watch)?;
         }
@@ -186,39 +166,92 @@ impl Session {
         let best_step = self.show_best()?;
         if interrupted.is_none() {
             if evaluated != Some(self.done) || best_step.is_some() {
-                scores = self.evaluate(false, &mut curve, watch)?;
+                scores = self.evaluate(false, watch)?;
             }
-            let samples = self.trainer.data().samples(self.trainer.config(), &*self.trainer.weights()?)?;
-            for sample in samples {
-                self.tell(Sample { sample }.into(), &mut curve, watch)?;
-            }
-            if let Some(confusion) = scores.as_ref().and_then(Scores::confusion).cloned() {
-                self.tell(confusion.into(), &mut curve, watch)?;
-            }
+            self.show(scores.as_ref(), watch)?;
         }
-        let folder = self.folder.path().to_path_buf();
+        let (steps, folder) = (self.done, self.folder.path().to_path_buf());
+        let run = folder.display().to_string();
         let loss = self.trainer.data().encoder().task().loss_label();
-        plot::write(&self.folder.plot_path(), &curve, &folder.display().to_string(), loss)?;
-        let stopped_early = self.stopping.stopped().filter(|_| self.done < planned);
-        let (steps, run) = (self.done, folder.display().to_string());
+        plot::write(&self.folder.plot_path(), &self.curve, &run, loss)?;
+        let stopped_early = self.stopping.stopped().filter(|_| steps < planned);
         let val_loss = scores.as_ref().map(|scores: &Scores| scores.loss);
         let done =
             Done { done: true, steps, val_loss, run, stopped_early: stopped_early.is_some(), best_step, interrupted };
-        self.tell(done.into(), &mut curve, watch)?;
-        let best = self.best;
-        let seconds = time.as_secs_f64();
+        self.tell(done.into(), watch)?;
+        let (best, curve, seconds) = (self.best, self.curve, time.as_secs_f64());
         Ok(Outcome { steps, began, planned, scores, best, folder, curve, seconds, interrupted, stopped_early })
     }
 
-    /// After early stopping, opens the best checkpoint, so that what is told and written at the end is what `eval` and
-    /// `generate` will give. Gives its step, where it is not the last.
+    /// Steps up to `end`, an early stop or a signal, with the evaluations and checkpoints that are due on the way.
+    fn train(&mut self, end: u64, interrupt: &Interrupt, watch: &mut dyn Watch) -> Result<Course> {
+        let planned = self.trainer.config().train.steps;
+        let mut course = Course { time: Duration::ZERO, scores: None, evaluated: None };
+        let (mut since, mut last_line) = (Duration::ZERO, self.done);
+        while self.done < end && self.stopping.stopped().is_none() && interrupt.requested().is_none() {
+            let start = Instant::now();
+            let next = self.done + 1;
+            // A line of the last step before `until` is told and not kept: the metrics are those of a straight run.
+            let kept = next == 1 || next.is_multiple_of(EVERY) || next == planned;
+            let told = kept || next == end;
+            let (step, layers) = match self.step(told) {
+                Ok(step) => step,
+                Err(error) => return Err(self.rescue(error, watch)),
+            };
+            let spent = start.elapsed();
+            (course.time, since) = (course.time + spent, since + spent);
+            self.done = next;
+            watch.step(self.done, step.loss, step.lr);
+            if told {
+                let ms = since.as_secs_f64() * 1e3 / (self.done - last_line) as f64;
+                let line = Train { step: self.done, loss: step.loss, lr: step.lr, grad_norm: step.grad_norm, ms };
+                let layers = layers.map(|layers| Layers { step: self.done, layers }.into());
+                for line in [Some(line.into()), layers].into_iter().flatten() {
+                    if kept { self.tell(line, watch)? } else { watch.line(&line) }
+                }
+                (since, last_line) = (Duration::ZERO, self.done);
+            }
+            let config = &self.trainer.config().train;
+            let due = |every: u64| every > 0 && self.done.is_multiple_of(every);
+            let (evaluate, save) = (due(config.eval_every) || self.done == planned, due(config.save_every));
+            let keep_best = config.patience > 0;
+            if evaluate {
+                course.scores = self.evaluate(true, watch)?;
+                course.evaluated = Some(self.done);
+            }
+            // With early stopping the best step is the one that counts in the end.
+            let improved = evaluate && keep_best && self.best.is_some_and(|best| best.step == self.done);
+            if save || improved {
+                self.save(watch)?;
+            }
+        }
+        Ok(course)
+    }
+
+    /// Tells what the trained model shows of itself.
+    fn show(&mut self, scores: Option<&Scores>, watch: &mut dyn Watch) -> Result<()> {
+        let samples = self.trainer.data().samples(self.trainer.config(), &*self.trainer.weights()?)?;
+        for sample in samples {
+            self.tell(Sample { sample }.into(), watch)?;
+        }
+        match scores.and_then(Scores::confusion).cloned() {
+            Some(confusion) => self.tell(confusion.into(), watch),
+            None => Ok(()),
+        }
+    }
+
+    /// After early stopping, opens the checkpoint that `eval` and `generate` will open, so that what is told and written at
+    /// the end is what they give. Gives its step, where it is not the last.
     fn show_best(&mut self) -> Result<Option<u64>> {
-        let Some(best) = self.best.filter(|best| self.stopping.stopped().is_some() && best.step != self.done) else {
+        if self.stopping.stopped().is_none() {
             return Ok(None);
-        };
-        let loaded = self.folder.newest(Some(best.step))?;
-        checkpoint::load_into(self.trainer.state_mut(), &loaded.tensors)?;
-        Ok(Some(loaded.meta.step))
+        }
+        let best = newest_or_best(&self.folder, self.trainer.config())?;
+        let step = Some(best.meta.step).filter(|step| *step != self.done);
+        if step.is_some() {
+            checkpoint::load_into(self.trainer.state_mut(), &best.tensors)?;
+        }
+        Ok(step)
     }
 
     /// The run's model and data.
@@ -234,17 +267,9 @@ impl Session {
         }
     }
 
-    /// Tells a line, and keeps it if it is one of a straight run.
-    fn tell_line(&mut self, line: Line, kept: bool, curve: &mut Curve, watch: &mut dyn Watch) -> Result<()> {
-        if kept {
-            return self.tell(line, curve, watch);
-        }
-        watch.line(&line);
-        Ok(())
-    }
-
-    fn tell(&mut self, line: Line, curve: &mut Curve, watch: &mut dyn Watch) -> Result<()> {
-        curve.add(&line);
+    /// Tells a line and keeps it.
+    fn tell(&mut self, line: Line, watch: &mut dyn Watch) -> Result<()> {
+        self.curve.add(&line);
         self.metrics.append(&line)?;
         if let Some(events) = &mut self.events {
             events.append(&line)?;
@@ -256,7 +281,7 @@ impl Session {
     /// Evaluates. Planned evaluations are told, and decide which step is the best, the rate of a schedule that follows them,
     /// and early stopping; that of a run stopped by `until`, or of one that was finished before, stands in its last line
     /// alone, so that neither training nor the metrics depend on where a run was stopped.
-    fn evaluate(&mut self, planned: bool, curve: &mut Curve, watch: &mut dyn Watch) -> Result<Option<Scores>> {
+    fn evaluate(&mut self, planned: bool, watch: &mut dyn Watch) -> Result<Option<Scores>> {
         let Some(scores) = self.trainer.evaluate()? else { return Ok(None) };
         let (step, val_loss) = (self.done, scores.loss);
         if planned {
@@ -265,7 +290,7 @@ impl Session {
             }
             self.stopping.evaluated(step, val_loss);
             self.trainer.schedule_mut().evaluated(val_loss);
-            self.tell(Evaluation::new(step, &scores).into(), curve, watch)?;
+            self.tell(Evaluation::new(step, &scores).into(), watch)?;
         }
         Ok(Some(scores))
     }
