@@ -2,21 +2,12 @@
 
 use std::time::Instant;
 
-use geartrain::nn::{Activation, Dropout, Gpt2};
+use geartrain::nn::{Dropout, Gpt2};
 use geartrain::optim::{self, AdamW};
 use geartrain::{DType, Graph, Options, Program, State};
 
 fn main() {
-    let config = Gpt2 {
-        vocab: 50257,
-        context: 1024,
-        layers: 12,
-        heads: 12,
-        width: 768,
-        bias: true,
-        tied: true,
-        activation: Activation::GeluTanh,
-    };
+    let config = Gpt2::SMALL;
     let begin = Instant::now();
     let g = Graph::new();
     let tokens = g.input("tokens", DType::U32, [1, config.context]);

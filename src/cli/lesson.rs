@@ -3,6 +3,7 @@
 use clap::Args;
 use geartrain::lesson::{self, Lesson, Network};
 use geartrain::train::Error;
+use geartrain::train::words::nearest;
 use serde_json::json;
 
 use super::Outcome;
@@ -68,9 +69,7 @@ pub fn network(name: &str) -> Result<&'static Network, Error> {
 /// An error for a word that is none of some names, with the nearest of them, or all where none is near.
 pub fn unknown<'a>(what: &str, word: &str, names: impl Iterator<Item = &'a str>) -> Error {
     let names: Vec<&str> = names.collect();
-    let likeness = |name: &str| strsim::normalized_damerau_levenshtein(name, word);
-    let near = names.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-    let hint = match near.filter(|near| likeness(near) >= 0.6) {
+    let hint = match nearest(word, names.iter().copied(), 0.6) {
         Some(near) => format!("did you mean {near}?"),
         None => format!("there are: {}", names.join(", ")),
     };

@@ -113,16 +113,7 @@ fn names() -> Result<Model, LessonError> {
 
 /// GPT-2 as it was published in 2019, the smallest of four; 20 tokens a parameter. Only its graph is built.
 fn gpt2() -> Result<Model, LessonError> {
-    let model = Gpt2 {
-        vocab: 50257,
-        context: 1024,
-        layers: 12,
-        heads: 12,
-        width: 768,
-        bias: true,
-        tied: true,
-        activation: Activation::GeluTanh,
-    };
+    let model = Gpt2::SMALL;
     let g = Graph::new();
     let tokens = g.input("tokens", DType::U32, [1, model.context]);
     g.output("logits", model.forward(&g, tokens, DType::F32, &Dropout::off()));

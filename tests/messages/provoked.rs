@@ -59,7 +59,7 @@ impl Scene {
     }
 
     /// Tells what a function of the library said.
-    fn library<T>(&mut self, result: Result<T, Error>) {
+    fn function<T>(&mut self, result: Result<T, Error>) {
         let Err(error) = result else { panic!("no error") };
         let hint = error.hint.as_ref().map_or(String::new(), |hint| format!("hint: {hint}\n"));
         // Where in the source a graph was built changes with the source.
@@ -257,7 +257,7 @@ fn runs_of_tables(s: &mut Scene) {
     s.tell("eval words other.csv");
     let no_path =
         data::KINDS.iter().find(|kind| kind.name == "table").map(|kind| (kind.load)(&Config::default(), None));
-    s.library(no_path.unwrap());
+    s.function(no_path.unwrap());
     let file = "words/preprocessing.json";
     s.changed(file, "\"version\": 1", "\"version\": 9", |s| s.tell("predict words rows.csv"));
     s.changed(file, "\"std\": ", "\"std\": -", |s| s.tell("predict words rows.csv"));
@@ -293,12 +293,12 @@ fn runs_of_texts(s: &mut Scene) {
     s.changed(file, "\"step\":\"2\"", "\"step\":\"x\"", |s| s.tell("eval a"));
     s.changed(file, "geartrain checkpoint 1", "geartrain checkpoint 9", |s| {
         s.tell("eval a");
-        s.library(checkpoint::read(&s.path(file)));
+        s.function(checkpoint::read(&s.path(file)));
     });
     s.changed(file, "\"seed\":\"1337\"", "\"seed\":\"+337\"", |s| s.tell("eval a"));
     s.changed(file, "\"step\":\"2\"", "\"step\":\"3\"", |s| {
         s.tell("eval a");
-        s.library(checkpoint::read(&s.path(file)));
+        s.function(checkpoint::read(&s.path(file)));
     });
 }
 
@@ -313,16 +313,16 @@ fn library(s: &mut Scene) {
         model: ModelConfig { kind: ModelKind::Mlp, ..trained.config.model.clone() },
         ..trained.config.clone()
     };
-    s.library(model::evaluation_graph(&mlp, &task));
-    s.library(model::writing_graph(&mlp, 16).check().map_err(model::model_error));
+    s.function(model::evaluation_graph(&mlp, &task));
+    s.function(model::writing_graph(&mlp, 16).check().map_err(model::model_error));
 
     // A name that the format of checkpoints has taken, a file that is not there, and one of another model.
     let g = Graph::new();
     g.output("y", g.parameter("__metadata__", DType::F32, [1], Init::ZEROS));
     let (meta, _) = checkpoint::read(&path).unwrap();
-    s.library(checkpoint::write(&s.path("reserved"), &State::new(&g, 0).unwrap(), &meta));
-    s.library(checkpoint::read(&s.path("nowhere")));
-    s.library(checkpoint::load_into(&mut trained.state, &[]));
+    s.function(checkpoint::write(&s.path("reserved"), &State::new(&g, 0).unwrap(), &meta));
+    s.function(checkpoint::read(&s.path("nowhere")));
+    s.function(checkpoint::load_into(&mut trained.state, &[]));
 
     // A checkpoint of another version of the numbers.
     let (mut meta, tensors) = checkpoint::read(&path).unwrap();
@@ -332,7 +332,7 @@ fn library(s: &mut Scene) {
     checkpoint::write(&path, trainer.state(), &meta).unwrap();
     let ours = format!("of version {}", model::numerics_version(&trained.config));
     let neutral = |error: Error| Error { what: error.what.replace(&ours, "of version N"), ..error };
-    s.library(Session::resume(&run, &[]).map(|_| ()).map_err(neutral));
+    s.function(Session::resume(&run, &[]).map(|_| ()).map_err(neutral));
 
     // Weights that are not numbers.
     let (name, ty) = trained.state.entries().iter().map(|entry| (entry.name.clone(), entry.ty)).next().unwrap();
@@ -340,12 +340,12 @@ fn library(s: &mut Scene) {
     trained.state.set(&name, &values).unwrap();
     let mut writer = Writer::new(&trained.config, &trained.state, 16).unwrap();
     let choice = Choice { temperature: 0.0, top_k: 0, top_p: 1.0, seed: 0 };
-    s.library(writer.next(&trained.state, &[0], &choice));
+    s.function(writer.next(&trained.state, &[0], &choice));
 
-    s.library(RunFolder::open_to_read(&run).unwrap().newest(Some(0)));
+    s.function(RunFolder::open_to_read(&run).unwrap().newest(Some(0)));
     s.write("a/checkpoints/step-000001.safetensors", "");
     s.write("a/checkpoints/step-000002.safetensors", "");
-    s.library(RunFolder::open_to_read(&run).unwrap().newest(None));
+    s.function(RunFolder::open_to_read(&run).unwrap().newest(None));
     let diverges = "--lr 1e30 --set optimizer.kind=sgd --set optimizer.clip=0 --set schedule.warmup=0";
     s.tell(&format!("train t.txt --out b --steps 9 --json {diverges} {SMALL}"));
 }

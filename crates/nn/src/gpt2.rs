@@ -35,6 +35,18 @@ pub struct Gpt2 {
 }
 
 impl Gpt2 {
+    /// The smallest of the four that were published, of 124,439,808 parameters.
+    pub const SMALL: Gpt2 = Gpt2 {
+        vocab: 50257,
+        context: 1024,
+        layers: 12,
+        heads: 12,
+        width: 768,
+        bias: true,
+        tied: true,
+        activation: Activation::GeluTanh,
+    };
+
     /// Logits (B·T, V) from tokens (B, T) u32.
     #[track_caller]
     pub fn forward<'g>(&self, g: &'g Graph, tokens: Var<'g>, dtype: DType, dropout: &Dropout<'g>) -> Var<'g> {

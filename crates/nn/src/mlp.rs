@@ -5,20 +5,21 @@ use geartrain_engine::{Init, Var};
 use crate::linear::Linear;
 
 /// A function between layers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Activation {
+    /// x Φ(x), exactly
+    #[default]
+    Gelu,
+    /// x Φ(x) by the tanh formula, as in GPT-2's published weights
+    GeluTanh,
+    /// max(x, 0)
+    Relu,
+    /// x / (1 + e^-x)
+    Silu,
     /// 1 / (1 + e^-x)
     Sigmoid,
     /// tanh x
     Tanh,
-    /// max(x, 0)
-    Relu,
-    /// x Φ(x), exactly
-    Gelu,
-    /// x Φ(x) by the tanh formula
-    GeluTanh,
-    /// x / (1 + e^-x)
-    Silu,
     /// ln(1 + e^x)
     Softplus,
     /// x where x > 0, else 0.01 x
@@ -33,16 +34,24 @@ const LEAK: f64 = 0.01;
 impl Activation {
     /// All of them.
     pub const ALL: [Activation; 9] = [
-        Activation::Sigmoid,
-        Activation::Tanh,
-        Activation::Relu,
         Activation::Gelu,
         Activation::GeluTanh,
+        Activation::Relu,
         Activation::Silu,
+        Activation::Sigmoid,
+        Activation::Tanh,
         Activation::Softplus,
         Activation::LeakyRelu,
         Activation::Elu,
     ];
+    /// Their names, in the same order.
+    pub const NAMES: [&str; 9] =
+        ["gelu", "gelu_tanh", "relu", "silu", "sigmoid", "tanh", "softplus", "leaky_relu", "elu"];
+
+    /// Its name, as in a configuration.
+    pub fn name(self) -> &'static str {
+        Activation::NAMES[self as usize]
+    }
 
     /// Applies it.
     #[track_caller]

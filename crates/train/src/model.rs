@@ -14,7 +14,7 @@ pub use rows::{Answer, Columns, Embedded};
 pub use steps::{Sharing, Steps, training_graph};
 pub use tokens::{answers_a_window, writing_graph};
 
-use crate::config::{Activation, Config, DataKind, OptimizerKind, Precision};
+use crate::config::{Config, DataKind, OptimizerKind, Precision};
 use crate::error::{Error, Result};
 
 /// What a model reads and what it answers: the one thing on which data and model must agree.
@@ -68,20 +68,6 @@ pub fn evaluation_rows(config: &Config) -> usize {
     match answers_a_window(config) {
         1 => 512,
         _ => 32,
-    }
-}
-
-pub(crate) fn activation(activation: Activation) -> geartrain_nn::Activation {
-    match activation {
-        Activation::Gelu => geartrain_nn::Activation::Gelu,
-        Activation::GeluTanh => geartrain_nn::Activation::GeluTanh,
-        Activation::Relu => geartrain_nn::Activation::Relu,
-        Activation::Silu => geartrain_nn::Activation::Silu,
-        Activation::Sigmoid => geartrain_nn::Activation::Sigmoid,
-        Activation::Tanh => geartrain_nn::Activation::Tanh,
-        Activation::Softplus => geartrain_nn::Activation::Softplus,
-        Activation::LeakyRelu => geartrain_nn::Activation::LeakyRelu,
-        Activation::Elu => geartrain_nn::Activation::Elu,
     }
 }
 

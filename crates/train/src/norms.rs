@@ -5,7 +5,7 @@
 //! nothing for it, and no step computes its update in another way.
 
 use geartrain_engine::{Entry, Graph, Program, RunError, State, Var};
-use geartrain_nn::optim::Gradient;
+use geartrain_nn::optim::{self, Gradient};
 
 use crate::config::Config;
 use crate::error::Result;
@@ -35,14 +35,10 @@ fn by_layer<T>(items: impl IntoIterator<Item = (String, T)>) -> Vec<(String, Vec
     layers
 }
 
-fn norm_of<'g>(values: &[Var<'g>]) -> Option<Var<'g>> {
-    values.split_first().map(|(first, others)| first.global_norm(others))
-}
-
 /// Adds the outputs `grad_norm LAYER` to a step.
 pub(crate) fn of_gradients<'g>(g: &'g Graph, gradients: &[Gradient<'g>]) {
     for (layer, values) in by_layer(gradients.iter().map(|gradient| (gradient.entry.name.clone(), gradient.value))) {
-        if let Some(norm) = g.update(|| norm_of(&values)) {
+        if let Some(norm) = g.update(|| optim::norm(&values)) {
             g.output(&format!("grad_norm {layer}"), norm);
         }
     }
@@ -84,7 +80,7 @@ impl Norms {
         let moved = |(w, entry): (Var<'_>, Entry)| (entry.name.clone(), (w - before(&measure, &entry)).id());
         for (layer, moved) in by_layer(measure.parameters().into_iter().map(moved)) {
             let moved: Vec<Var<'_>> = moved.into_iter().map(|id| measure.var(id)).collect();
-            if let Some(norm) = norm_of(&moved) {
+            if let Some(norm) = optim::norm(&moved) {
                 measure.output(&layer, norm);
             }
             layers.push(layer);

@@ -18,6 +18,13 @@ pub fn thousands(n: usize) -> String {
     text
 }
 
+/// Which of some names a word resembles most, if any of them by at least `least` (1 is the same word).
+pub fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>, least: f64) -> Option<&'a str> {
+    let likeness = |name: &str| strsim::normalized_damerau_levenshtein(name, word);
+    let near = names.into_iter().map(|name| (likeness(name), name)).filter(|(likeness, _)| *likeness >= least);
+    near.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -29,5 +36,14 @@ mod tests {
         assert_eq!(count(1_234_567, "token"), "1,234,567 tokens");
         assert_eq!(thousands(100), "100");
         assert_eq!(thousands(1_000), "1,000");
+    }
+
+    #[test]
+    fn the_nearest_name_is_near_enough() {
+        let names = ["species", "sepals", "width"];
+        assert_eq!(nearest("specie", names, 0.6), Some("species"));
+        assert_eq!(nearest("widht", names, 0.6), Some("width"));
+        assert_eq!(nearest("colour", names, 0.6), None);
+        assert_eq!(nearest("x", [], 0.0), None);
     }
 }

@@ -11,6 +11,7 @@
 use std::sync::Arc;
 
 use crate::check::interpret::{Feed, InterpretError, apply, given};
+use crate::compile::simplify;
 use crate::ir::graph::{Graph, Inner, NodeId, Source};
 use crate::ir::op::{Array, Op};
 use crate::ir::types::{Shape, Type};
@@ -38,13 +39,7 @@ pub fn tangents(g: &Inner, wanted: &[NodeId], feed: &Feed, moving: &Feed) -> Res
     if wanted.contains(&NodeId::POISON) {
         return Err(InterpretError::Poison.into());
     }
-    let mut needed = vec![false; g.nodes.len()];
-    wanted.iter().for_each(|id| needed[id.index()] = true);
-    for i in (0..g.nodes.len()).rev() {
-        if needed[i] {
-            g.nodes[i].inputs().iter().for_each(|x| needed[x.index()] = true);
-        }
-    }
+    let needed = simplify::needed(g, wanted);
     let mut values: Vec<Option<(Array, Array)>> = vec![None; g.nodes.len()];
     for i in (0..g.nodes.len()).filter(|i| needed[*i]) {
         let node = &g.nodes[i];

@@ -105,7 +105,8 @@ pub fn apply<'g>(
     clip: f64,
 ) -> Var<'g> {
     let norm = g.update(|| {
-        let norm = norm(gradients).unwrap_or(lr);
+        let values: Vec<Var<'g>> = gradients.iter().map(|gradient| gradient.value).collect();
+        let norm = norm(&values).unwrap_or(lr);
         let corrects = optimizer.corrections(1) != (1.0, 1.0);
         // What needs no correction now never does: its rates are 1, or 1 - 0^t.
         let one = || g.number(DType::F64, 1.0);
@@ -124,9 +125,8 @@ pub fn apply<'g>(
     norm
 }
 
-/// The Euclidean norm of some gradients taken as one vector, an f64 scalar; `None` of none.
-pub fn norm<'g>(gradients: &[Gradient<'g>]) -> Option<Var<'g>> {
-    let values: Vec<Var<'g>> = gradients.iter().map(|gradient| gradient.value).collect();
+/// The Euclidean norm of some values taken as one vector, an f64 scalar; `None` of none.
+pub fn norm<'g>(values: &[Var<'g>]) -> Option<Var<'g>> {
     values.split_first().map(|(first, others)| first.global_norm(others))
 }
 

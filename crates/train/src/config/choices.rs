@@ -1,5 +1,7 @@
 //! The keys whose values are one word of a few.
 
+pub use geartrain_nn::Activation;
+
 /// A value that is one word of a few.
 pub trait Choice {
     /// The word that stands for the value.
@@ -28,6 +30,13 @@ macro_rules! choices {
             }
         }
 
+        by_name!($name);
+    };
+}
+
+/// Makes a [`Choice`] of an enum that lists its values and names them.
+macro_rules! by_name {
+    ($name:ident) => {
         impl Choice for $name {
             fn chosen(&self) -> &str {
                 self.name()
@@ -41,6 +50,9 @@ macro_rules! choices {
         }
     };
 }
+
+// `model.activation`: the function between the layers of the feed-forward part.
+by_name!(Activation);
 
 choices! {
     /// What one token is.
@@ -151,30 +163,6 @@ choices! {
         None = "none",
         /// Every class the same, so each example of a rare class more.
         Balanced = "balanced",
-    }
-}
-
-choices! {
-    /// `model.activation`: the function inside the feed-forward part.
-    Activation {
-        /// `x * Phi(x)`, through the error function.
-        Gelu = "gelu",
-        /// GELU through its tanh approximation, as in GPT-2's published weights.
-        GeluTanh = "gelu_tanh",
-        /// `max(x, 0)`.
-        Relu = "relu",
-        /// `x * sigmoid(x)`.
-        Silu = "silu",
-        /// `1 / (1 + exp(-x))`.
-        Sigmoid = "sigmoid",
-        /// `tanh(x)`.
-        Tanh = "tanh",
-        /// `ln(1 + exp(x))`.
-        Softplus = "softplus",
-        /// `x` where it is above 0, else `0.01 * x`.
-        LeakyRelu = "leaky_relu",
-        /// `x` where it is above 0, else `exp(x) - 1`.
-        Elu = "elu",
     }
 }
 

@@ -242,7 +242,7 @@ pub const KEYS: &[Key] = &[
         "Whether the output layer shares the table of tokens."),
     key("model.bias", KeyType::Flag, "false", |c| Slot::Flag(&mut c.model.bias),
         "Whether linear layers and layer norms add a bias.").but(&[(MLP, "true")]),
-    key("model.activation", KeyType::Choice(Activation::NAMES), "gelu", |c| Slot::Choice(&mut c.model.activation),
+    key("model.activation", KeyType::Choice(&Activation::NAMES), "gelu", |c| Slot::Choice(&mut c.model.activation),
         "The function inside the feed-forward part, or between layers; gelu is the exact one.").but(&[(MLP, "silu")]),
 
     key("optimizer.kind", KeyType::Choice(OptimizerKind::NAMES), "adamw", |c| Slot::Choice(&mut c.optimizer.kind),

@@ -8,6 +8,7 @@ use toml::de::{DeTable, DeValue};
 use super::choices::TokenizerSource;
 use super::keys::{KEYS, Key, KeyType, PLANNED_KEYS, PLANNED_VALUES};
 use crate::error::{Error, Result};
+use crate::words::nearest;
 
 /// A value of one of the types that keys have. Paths and choices are `Text`.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,17 +63,14 @@ pub(super) fn known_key(name: &str) -> Result<&'static Key> {
 
 /// The known key that a name resembles most: as a whole, or, for a name without its section, in the part after the dot.
 fn nearest_key(name: &str) -> Option<&'static str> {
-    let likeness = |key: &Key| {
-        let known = if name.contains('.') { key.name } else { key.short() };
-        strsim::normalized_damerau_levenshtein(known, name)
+    let whole = name.contains('.');
+    let known = |key: &Key| if whole { key.name } else { key.short() };
+    let near = |least| {
+        let near = nearest(name, KEYS.iter().map(known), least)?;
+        KEYS.iter().rfind(|key| known(key) == near)
     };
-    let exact = KEYS.iter().find(|key| name.rsplit('.').next() == Some(key.short()));
-    let near = KEYS.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
-    if likeness(near) >= 0.8 {
-        Some(near.name)
-    } else {
-        exact.or((likeness(near) >= 0.6).then_some(near)).map(|k| k.name)
-    }
+    let exact = || KEYS.iter().find(|key| name.rsplit('.').next() == Some(key.short()));
+    near(0.8).or_else(exact).or_else(|| near(0.6)).map(|key| key.name)
 }
 
 /// The value that a flag's text gives a key, checked.
@@ -117,11 +115,12 @@ fn choice(key: &Key, words: &[&str], text: &str) -> Result<Value> {
         return Err(Error::usage(format!("{} = `{text}` is not available yet", key.name))
             .hint(format!("use {} for now", one_of(words))));
     }
-    let likeness = |word: &&&str| strsim::normalized_damerau_levenshtein(word, text);
-    let near = words.iter().filter(|word| likeness(word) >= 0.5);
-    let near = near.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
     let error = wrong_type(key, text);
-    Err(if let Some(near) = near { error.hint(format!("did you mean {near}?")) } else { error })
+    Err(if let Some(near) = nearest(text, words.iter().copied(), 0.5) {
+        error.hint(format!("did you mean {near}?"))
+    } else {
+        error
+    })
 }
 
 /// `a`, `a or b`, `a, b or c`.

@@ -4,7 +4,7 @@ use geartrain_engine::{DType, Graph, Init, Var};
 use geartrain_nn::init::{kaiming_normal, xavier_normal};
 use geartrain_nn::{Dropout, Embedding, Linear};
 
-use super::{DTYPE, Forward, activation};
+use super::{DTYPE, Forward};
 use crate::config::{ClassWeights, Config};
 
 /// What the rows of a table are to a model. Inputs of its graphs: `features` (rows, numbers) f32, where there are any;
@@ -74,7 +74,7 @@ fn outputs<'g>(g: &'g Graph, config: &Config, columns: &Columns, rows: usize, dr
     let mut inputs = columns.numbers + columns.embedded.iter().map(|e| e.width).sum::<usize>();
     for i in 0..model.layers {
         let layer = Linear { inputs, outputs: model.hidden, bias: model.bias, init: kaiming_normal(inputs) };
-        x = dropout.forward(activation(model.activation).forward(layer.forward(&format!("layers.{i}"), x)));
+        x = dropout.forward(model.activation.forward(layer.forward(&format!("layers.{i}"), x)));
         inputs = model.hidden;
     }
     let outputs = columns.answer.outputs();

@@ -4,7 +4,7 @@ use geartrain_engine::{DType, Graph, Rule, Var};
 use geartrain_nn::rnn::{self, Cell};
 use geartrain_nn::{Dropout, Gpt2, Ngram, Rnn};
 
-use super::{DTYPE, Forward, activation};
+use super::{DTYPE, Forward};
 use crate::config::{Config, ModelKind};
 use crate::error::Result;
 
@@ -32,7 +32,7 @@ fn logits<'g>(g: &'g Graph, config: &Config, vocab: usize, tokens: Var<'g>, drop
             width: model.width,
             bias: model.bias,
             tied: model.tied,
-            activation: activation(model.activation),
+            activation: model.activation,
         }
         .forward(g, tokens, DTYPE, dropout),
         ModelKind::Ngram => Ngram { vocab, context, embedding: model.width, hidden }.forward(g, tokens, DTYPE),

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use crate::error::{Error, Result};
-use crate::words::thousands;
+use crate::words::{nearest, thousands};
 
 /// The largest number that is taken, either way: its square and the sum of many of those stay finite.
 pub(super) const LARGEST: f64 = 1e30;
@@ -123,10 +123,8 @@ impl Raw {
     /// There is none; the hint has the nearest one, or lists them.
     pub(super) fn find(&self, name: &str, key: &str) -> Result<usize> {
         self.column(name).ok_or_else(|| {
-            let likeness = |column: &&String| strsim::normalized_damerau_levenshtein(column, name);
-            let near = self.columns.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
             let error = Error::usage(format!("{key}: {} has no column `{name}`", self.label));
-            match near.filter(|near| likeness(near) >= 0.6) {
+            match nearest(name, self.columns.iter().map(String::as_str), 0.6) {
                 Some(near) => error.hint(format!("did you mean `{near}`?")),
                 None => error.hint(format!("its columns: {}", list(&self.columns))),
             }
