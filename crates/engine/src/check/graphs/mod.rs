@@ -5,6 +5,7 @@
 mod draw;
 mod programs;
 mod shrink;
+mod tame;
 
 use std::collections::BTreeSet;
 use std::fmt;
